@@ -1,0 +1,39 @@
+# One command each. `make help` lists them.
+SHELL := /bin/sh
+BIN := .venv/bin
+
+.PHONY: help setup demo up test lint format bench lock clean
+help:  ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup:  ## make .venv from the hash-locked requirements
+	@scripts/setup.sh
+
+demo: setup  ## 10,000 mails through the whole house on one machine; KEEP=1 leaves the data
+	@$(BIN)/posthouse demo $(if $(KEEP),--keep)
+
+up: setup  ## the same house, kept running; Ctrl-C drains and stops it
+	@$(BIN)/posthouse up
+
+lint: setup  ## formatter, linter, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+test: lint  ## everything, against a real PostgreSQL
+	@$(BIN)/pytest
+
+format: setup  ## format and sort imports
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup  ## the benchmarks; one JSON line each
+	@$(BIN)/python -m bench
+
+lock: setup  ## resolve pyproject.toml into requirements.lock again (needs uv)
+	uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml \
+	  -o requirements.lock --no-header --no-annotate --no-emit-index-url
+
+clean:  ## remove the virtual environment and the data folder
+	rm -rf .venv .posthouse

@@ -1,0 +1,1 @@
+"""Posthouse: a self-hosted e-mail delivery service."""

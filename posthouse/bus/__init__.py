@@ -1,0 +1,1 @@
+"""How work reaches the processes that do it: jobs to workers, relay callbacks to the processor."""

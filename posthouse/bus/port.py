@@ -1,0 +1,72 @@
+"""The two ports of the bus. Every implementation passes the laws in tests/conformance."""
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import Protocol
+
+from posthouse.domain.ids import RelayAccount
+from posthouse.domain.job import ClaimedJob, Held
+from posthouse.relays.base import RawCallback
+
+
+class JobSource(Protocol):
+    """Where a worker of one stream takes its jobs from."""
+
+    async def take(self, limit: int) -> list[ClaimedJob]:
+        """Up to `limit` due jobs, claimed (committed) for this worker; [] when none is due.
+
+        Suppressed and expired jobs end in the same statement and are not among the answers.
+        """
+        ...
+
+    async def release(self, held: Sequence[Held], due_at: datetime | None) -> int:
+        """Give back jobs whose hand-over was not begun. `due_at` None: due as they were. Returns how many
+        were still held."""
+        ...
+
+    async def wait(self, timeout: float) -> None:
+        """Return when a hint says that jobs may be due, or after `timeout` seconds."""
+        ...
+
+    def pause(self) -> None:
+        """`take` answers [] until `resume`; the place is kept."""
+        ...
+
+    def resume(self) -> None: ...
+
+
+class CallbackBatch(Protocol):
+    """Callbacks held by one reader until it leaves the context; leaving with an error gives them back."""
+
+    callbacks: Sequence[tuple[int, RawCallback]]  # (position, callback)
+
+    async def set_aside(self, position: int, reason: str) -> None:
+        """To the dead letters, with the reason; the others go on."""
+        ...
+
+    async def postpone(self, position: int, until: datetime) -> None:
+        """Look at it again, not before `until`."""
+        ...
+
+
+class EventLog(Protocol):
+    """Relay callbacks between the receiver and the processor."""
+
+    async def append(self, callbacks: Sequence[RawCallback]) -> None:
+        """Durable when this returns; only then may the relay be answered 2xx. Raises NotNow."""
+        ...
+
+    def read(self, limit: int) -> AbstractAsyncContextManager[CallbackBatch]:
+        """The oldest callbacks that nobody holds. Done with when the context ends without an error."""
+        ...
+
+    async def wait(self, timeout: float) -> None: ...
+
+
+class Hints(Protocol):
+    """At most one hint per topic every 10 ms, after the commit, never in an accepting transaction."""
+
+    def jobs_due(self, stream: str) -> None: ...
+
+    def callbacks_waiting(self, account: RelayAccount) -> None: ...

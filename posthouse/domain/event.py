@@ -1,0 +1,73 @@
+"""What happened to a job. The events are its timeline; there is no table of attempts."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from posthouse.domain.ids import EventId, InstanceId, JobId, RelayAccount
+
+
+class EventType(StrEnum):
+    ACCEPTED = "accepted"
+    SENT = "sent"
+    DELIVERED = "delivered"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    COMPLAINED = "complained"
+    OPENED = "opened"
+    CLICKED = "clicked"
+    UNSUBSCRIBED = "unsubscribed"
+    REJECTED = "rejected"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+    EXPIRED = "expired"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # a relay's word that its event table does not know; the raw body is kept
+
+
+class BounceClass(StrEnum):
+    """Hard: the address is dead. Soft: it may work later. Block: our fault, never the address's."""
+
+    HARD = "hard"
+    SOFT = "soft"
+    BLOCK = "block"
+
+
+class Origin(StrEnum):
+    """Who says so. A deferral by our own hand-over is retried by us, one by the relay is the relay's."""
+
+    HANDOVER = "handover"
+    RELAY = "relay"
+    READER = "reader"  # pixel, click, unsubscribe page
+    HOUSE = "house"  # sweeper, operator, claim
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One thing that happened to one attempt of one job.
+
+    `claimed_by` is the fence of a worker's own result: set, the event counts only while that worker still
+    holds that attempt; None for everybody else's. `due_at` is when a deferred job may be tried again.
+    """
+
+    job_id: JobId
+    event_id: EventId
+    attempt: int
+    type: EventType
+    origin: Origin
+    occurred_at: datetime
+    bounce: BounceClass | None = None
+    reason: str = ""  # the end in words: rule, template error, the server's reply
+    relay: RelayAccount | None = None
+    provider_message_id: str | None = None
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+    diagnostic: str = ""
+    url: str | None = None
+    user_agent: str | None = None
+    machine: bool = False
+    template_version: int | None = None
+    raw: bytes | None = None  # what the relay sent, as it came
+    claimed_by: InstanceId | None = None
+    due_at: datetime | None = None

@@ -1,0 +1,1 @@
+"""What comes back from relays: receive, verify, normalise."""

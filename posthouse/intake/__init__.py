@@ -1,0 +1,1 @@
+"""Accepting mail: validate, idempotency, group commit."""

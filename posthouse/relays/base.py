@@ -1,0 +1,149 @@
+"""The relay port: what every relay can be asked, and every answer it can give.
+
+A relay takes a list and answers in order, one outcome for each mail. It never raises for what a server or a
+network does: each such thing is an outcome. What it cannot express it refuses aloud (`RejectedMessage`),
+never by leaving it out.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from posthouse.domain.event import BounceClass, Event
+from posthouse.domain.ids import RelayAccount
+from posthouse.domain.message import RawMail, Rendered
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The relay took the mail; its promise, not yet the recipient's server's."""
+
+    provider_message_id: str
+    reply: str
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRecipient:
+    """The relay or its next server refused this address."""
+
+    bounce: BounceClass
+    reply: str
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedMessage:
+    """This mail will never be taken as it is, whoever it is for (too large, malformed, unsupported)."""
+
+    reply: str
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TryLater:
+    """Not now: throttled, greylisted, relay or server in trouble. Nothing was taken.
+
+    `retry_after` (seconds) when the relay says or its code implies one; None: our own backoff.
+    `slow_relay`: the whole account should pause, not only this mail.
+    """
+
+    reply: str
+    retry_after: float | None = None
+    slow_relay: bool = False
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AccountTrouble:
+    """Credentials, plan or set-up: no mail will pass until the operator acts. Opens the circuit."""
+
+    reply: str
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeUnknown:
+    """The mail went out and the answer never came (RFC 1047's window)."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotBegun:
+    """No byte of this mail was sent: no connection within a second, or the gate was shut."""
+
+    reason: str
+
+
+Outcome: TypeAlias = (
+    Accepted | RejectedRecipient | RejectedMessage | TryLater | AccountTrouble | OutcomeUnknown | NotBegun
+)
+
+#: Asked before the first byte of each hand-over; False means: do not begin (the worker lost its lease).
+Gate: TypeAlias = Callable[[], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an adapter can do; used by the code and shown to operators."""
+
+    takes_raw: bool  # wants RawMail; otherwise Rendered
+    max_message_bytes: int
+    batch: int  # mails in one request
+    shows_other_recipients: bool  # To and Cc may name people this copy is not for
+    keeps_message_id: bool
+    reports_acceptance: bool  # tells of each mail it took: its silence means it was not taken
+    own_return_path: bool  # honours our envelope sender
+
+
+class Relay(Protocol):
+    """One account at one relay."""
+
+    account: RelayAccount
+    capabilities: Capabilities
+
+    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+        """Hand over each mail; answers in the same order, one for each. Never raises but on cancellation."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RawCallback:
+    """A relay's callback as it came. `headers` have lower-case names."""
+
+    relay: str
+    account: RelayAccount
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """A relay's event that names no job of ours by our id, kept for its address and for the operator."""
+
+    recipient: str | None
+    event_type: str
+    bounce: BounceClass | None
+    raw: bytes
+
+
+class CallbackReader(Protocol):
+    """The way back from one relay account: is it genuine, and what does it say?"""
+
+    relay: str
+    account: RelayAccount
+
+    def verify(self, callback: RawCallback) -> bool:
+        """Whether the raw bytes are the relay's. Constant time; never raises."""
+        ...
+
+    def parse(self, callback: RawCallback) -> tuple[list[Event], list[Unplaced]]:
+        """Every event in a verified body. Unknown words become EventType.UNKNOWN; a body that cannot be
+        read at all raises InvalidInput."""
+        ...

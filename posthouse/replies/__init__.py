@@ -1,0 +1,1 @@
+"""What a mail server's reply means: rules as data."""

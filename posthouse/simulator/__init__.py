@@ -1,0 +1,1 @@
+"""Pretend relays and mailbox providers, speaking only HTTP and SMTP to the rest."""

@@ -1,0 +1,1 @@
+"""The one writer of outcomes, the event processor and the sweeper."""

@@ -1,0 +1,1 @@
+"""The loop that takes jobs, composes, hands over and records."""
