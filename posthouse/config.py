@@ -1,1 +1,306 @@
-"""Settings."""
+"""Settings: `posthouse.toml` and the environment, frozen, typed, with units; an unknown key is an error.
+
+Durations are text with a unit ("250ms", "10s", "5m", "24h", "45d"), or lists of them. Secrets are not in the
+file: `*_env` names the environment variable that holds one, `*_file` a file.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from posthouse.domain.errors import Misconfigured
+from posthouse.domain.ids import RelayAccount
+from posthouse.domain.stream import Stream
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Positive = Annotated[int, msgspec.Meta(ge=1)]
+
+
+class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base: what it means to be a table of the configuration."""
+
+
+class StreamSettings(_Settings, frozen=True, kw_only=True):
+    """[streams.transactional] and [streams.marketing]. Nothing named here may stand in both."""
+
+    relays: list[RelayAccount]
+    from_domains: list[str]
+    tracking_url: str
+    bounce_domain: str
+    expires_after: timedelta
+    slots: Positive = 128
+    #: How long an outcome may stay unknown before it is settled.
+    unknown_after: timedelta
+    #: Where the relay's silence proves nothing: send again (True) or hold for the operator (False).
+    repeat_unknown: bool
+    unsubscribe_mailto: str = ""
+    list_id: str = ""
+    postal_address: str = ""
+
+
+class SmtpAccountSettings(_Settings, frozen=True, kw_only=True, tag="smtp", tag_field="kind"):
+    """[relays.NAME] with kind = "smtp": any SMTP submission server."""
+
+    host: str
+    port: Port = 587
+    tls: Literal["none", "starttls", "implicit"] = "starttls"
+    user: str = ""
+    password_env: str = ""
+    password_file: str = ""
+    max_connections: Positive = 8
+    simulator: bool = False  # takes mail for reserved domains; never a real relay
+
+
+class SendGridAccountSettings(_Settings, frozen=True, kw_only=True, tag="sendgrid", tag_field="kind"):
+    """[relays.NAME] with kind = "sendgrid": SendGrid v3, or what speaks its protocol."""
+
+    api_key_env: str = ""
+    api_key_file: str = ""
+    base_url: str = "https://api.sendgrid.com"
+    #: Base64 DER of the Event Webhook's verification key, or a file that holds it.
+    webhook_key: str = ""
+    webhook_key_file: str = ""
+    max_concurrency: Positive = 64
+    simulator: bool = False
+
+
+RelaySettings = SmtpAccountSettings | SendGridAccountSettings
+
+
+class HouseSettings(_Settings, frozen=True, kw_only=True):
+    data_dir: str = ".posthouse"
+    host: str = "127.0.0.1"
+    api_port: Port = 8025
+    track_port: Port = 8026
+    #: Each role serves /metrics, /healthz and /readyz; the API and tracking roles on their own port.
+    processor_port: Port = 8027
+    worker_ports: dict[Stream, Port] = msgspec.field(
+        default_factory=lambda: {Stream.TRANSACTIONAL: 8028, Stream.MARKETING: 8029}
+    )
+    max_body_bytes: Positive = 10_000_000
+    max_recipients: Positive = 50
+
+
+class DatabaseSettings(_Settings, frozen=True, kw_only=True):
+    url: str = ""  # empty: the embedded PostgreSQL in data_dir; DATABASE_URL wins over both
+    pool_size: Positive = 8
+
+
+class LeaseSettings(_Settings, frozen=True, kw_only=True):
+    """How it is known that a worker is dead (DESIGN.md section 4)."""
+
+    beat_every: timedelta = timedelta(seconds=2)
+    #: A worker whose last confirmed beat is older does not begin a hand-over.
+    begin_within: timedelta = timedelta(seconds=5)
+    #: The sweeper must watch a beat stand still for this long, on one connection.
+    dead_after: timedelta = timedelta(seconds=10)
+
+
+class RetrySettings(_Settings, frozen=True, kw_only=True):
+    """Hand-over trouble backs off with full jitter; soft bounces have a schedule of their own."""
+
+    base: timedelta = timedelta(seconds=1)
+    cap: timedelta = timedelta(minutes=5)
+    soft_bounce: list[timedelta] = msgspec.field(
+        default_factory=lambda: [timedelta(hours=1), timedelta(hours=6), timedelta(hours=17)]
+    )
+
+
+class RetentionSettings(_Settings, frozen=True, kw_only=True):
+    jobs: timedelta = timedelta(days=45)
+    links: timedelta = timedelta(days=400)
+    idempotency_keys: timedelta = timedelta(hours=24)
+
+
+class Settings(_Settings, frozen=True, kw_only=True):
+    streams: dict[Stream, StreamSettings]
+    relays: dict[RelayAccount, RelaySettings]
+    house: HouseSettings = HouseSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    lease: LeaseSettings = LeaseSettings()
+    retry: RetrySettings = RetrySettings()
+    retention: RetentionSettings = RetentionSettings()
+
+    @property
+    def data_dir(self) -> Path:
+        return Path(self.house.data_dir).resolve()
+
+    def relay(self, account: RelayAccount) -> RelaySettings:
+        return self.relays[account]
+
+
+_MINIMUM_RETENTION = timedelta(days=45)  # a job may live 30 days ahead + 7 to expire + 7 in doubt
+
+#: What a stream of each kind does when its table does not say.
+_STREAM_DEFAULTS: Mapping[str, Mapping[str, object]] = {
+    "transactional": {"expires_after": "24h", "unknown_after": "10s", "repeat_unknown": True},
+    "marketing": {"expires_after": "72h", "unknown_after": "10m", "repeat_unknown": False},
+}
+
+
+def parse_duration(text: str) -> timedelta:
+    """ "250ms", "10s", "5m", "24h", "45d" -> timedelta. Raises ValueError."""
+    match = _DURATION.match(text)
+    if match is None:
+        raise ValueError(
+            f"{text!r} is not a duration: write a number and a unit, like 250ms, 10s, 5m, 24h, 45d"
+        )
+    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
+
+
+def _spelled_out(value: object) -> object:
+    """Every text that is a duration, as one. No other setting looks like "10s"."""
+    match value:
+        case dict():
+            return {key: _spelled_out(item) for key, item in value.items()}
+        case list():
+            return [_spelled_out(item) for item in value]
+        case str() if _DURATION.match(value):
+            return parse_duration(value)
+        case _:
+            return value
+
+
+def settings_from(table: Mapping[str, object], source: str) -> Settings:
+    """A configuration table as Settings. Raises Misconfigured, naming the source and the key at fault."""
+    try:
+        settings = msgspec.convert(_spelled_out(_with_defaults(table)), Settings, builtin_types=(timedelta,))
+    except (msgspec.ValidationError, ValueError) as error:
+        raise Misconfigured(f"{source}: {error}. See docs/configuration.md for every key.") from error
+    _check(settings, source)
+    return settings
+
+
+def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
+    """Settings of a file; of `posthouse.toml` in this folder if no file is named and it is there; else the
+    development house: both streams to the simulator. DATABASE_URL and POSTHOUSE_DATA_DIR win over a file."""
+    chosen = path or Path(environ.get("POSTHOUSE_CONFIG", "posthouse.toml"))
+    if chosen.is_file():
+        try:
+            table = tomllib.loads(chosen.read_text(encoding="utf-8"))
+        except tomllib.TOMLDecodeError as error:
+            raise Misconfigured(f"{chosen} is not TOML: {error}.") from error
+        source = str(chosen)
+    elif path is not None or "POSTHOUSE_CONFIG" in environ:
+        raise Misconfigured(
+            f"{chosen} is not there. Name an existing file with --config or POSTHOUSE_CONFIG."
+        )
+    else:
+        table, source = tomllib.loads(DEVELOPMENT), "the built-in development configuration"
+    return settings_from(_with_environment(table, environ), source)
+
+
+def secret(inline: str, env: str, file: str, environ: Mapping[str, str] | None = None) -> str:
+    """A secret from where the configuration says it is; "" if it names no place. Raises Misconfigured."""
+    if env:
+        value = (os.environ if environ is None else environ).get(env)
+        if value is None:
+            raise Misconfigured(
+                f"The environment variable {env} is not set; the configuration names it for a secret."
+            )
+        return value
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise Misconfigured(f"The secret file {file} cannot be read: {error.strerror}.") from error
+    return inline
+
+
+def _with_defaults(table: Mapping[str, object]) -> dict[str, object]:
+    streams = table.get("streams")
+    if not isinstance(streams, dict):
+        return dict(table)
+    filled = {
+        name: {**_STREAM_DEFAULTS.get(name, {}), **value} if isinstance(value, dict) else value
+        for name, value in streams.items()
+    }
+    return {**table, "streams": filled}
+
+
+def _with_environment(table: Mapping[str, object], environ: Mapping[str, str]) -> dict[str, object]:
+    merged = dict(table)
+    for variable, section, key in (
+        ("DATABASE_URL", "database", "url"),
+        ("POSTHOUSE_DATA_DIR", "house", "data_dir"),
+    ):
+        if variable in environ:
+            old = merged.get(section, {})
+            merged[section] = {**(old if isinstance(old, dict) else {}), key: environ[variable]}
+    return merged
+
+
+def _check(settings: Settings, source: str) -> None:
+    missing = set(Stream) - set(settings.streams)
+    if missing:
+        raise Misconfigured(f"{source}: [streams.{min(missing)}] is missing; both streams are needed.")
+    for name, stream in settings.streams.items():
+        if not stream.relays:
+            raise Misconfigured(
+                f"{source}: [streams.{name}] names no relay; list at least one [relays.*] account."
+            )
+        for account in stream.relays:
+            if account not in settings.relays:
+                raise Misconfigured(
+                    f"{source}: [streams.{name}] names relay {account!r}, but there is no [relays.{account}]."
+                )
+    _refuse_shared(settings, source)
+    if settings.retention.jobs < _MINIMUM_RETENTION:
+        raise Misconfigured(f"{source}: retention.jobs must be at least 45d: a job can live that long.")
+
+
+def _refuse_shared(settings: Settings, source: str) -> None:
+    """The two streams share nothing that one of them could spoil for the other (DESIGN.md section 1)."""
+    one, other = (settings.streams[stream] for stream in Stream)
+    shared: dict[str, set[str]] = {
+        "relays": set(map(str, one.relays)) & set(map(str, other.relays)),
+        "from_domains": {d.lower() for d in one.from_domains} & {d.lower() for d in other.from_domains},
+        "tracking_url": {one.tracking_url.rstrip("/")} & {other.tracking_url.rstrip("/")},
+        "bounce_domain": {one.bounce_domain.lower()} & {other.bounce_domain.lower()},
+    }
+    for key, values in shared.items():
+        if values:
+            raise Misconfigured(
+                f"{source}: both streams have {key} {min(values)!r}. A complaint about marketing would then "
+                "hold back password resets: give each stream its own."
+            )
+
+
+#: `posthouse up` without a configuration file: a house that mails simulated people only.
+DEVELOPMENT = """
+[streams.transactional]
+relays = ["sim-smtp"]
+from_domains = ["shop.example"]
+tracking_url = "http://127.0.0.1:8026"
+bounce_domain = "bounce.shop.example"
+
+[streams.marketing]
+relays = ["sim-sendgrid"]
+from_domains = ["news.shop.example"]
+tracking_url = "http://localhost:8026"
+bounce_domain = "bounce.news.shop.example"
+list_id = "news.shop.example"
+
+[relays.sim-smtp]
+kind = "smtp"
+host = "127.0.0.1"
+port = 8030
+tls = "none"
+simulator = true
+
+[relays.sim-sendgrid]
+kind = "sendgrid"
+base_url = "http://127.0.0.1:8031"
+api_key_file = ".posthouse/simulator/sendgrid.key"
+webhook_key_file = ".posthouse/simulator/sendgrid.pub"
+simulator = true
+"""

@@ -1,1 +1,117 @@
-"""Logs and metrics."""
+"""Logs and metrics: what they are called, and what never gets into them.
+
+Logs are JSON lines on stderr. Addresses are masked and secrets removed in the processor chain, so that a
+careless call cannot leak one.
+"""
+
+import logging
+import re
+import sys
+from collections.abc import MutableMapping
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from structlog.typing import WrappedLogger
+
+_ADDRESS = re.compile(
+    r"([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-])[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{0,63}@([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*)"
+)
+_SECRET = re.compile(r"(?i)(ph_(?:live|test)_|SG\.|Bearer |Basic )[A-Za-z0-9._~+/=-]+")
+_SECRET_FIELDS = frozenset({"password", "api_key", "authorization", "secret", "token", "key"})
+_LINKS = re.compile(r"https?://[^\s\"'<>]+")
+
+
+def redact(text: str) -> str:
+    """Addresses masked (a***@example.com), keys removed, URLs cut to their host: reset links are secrets."""
+    text = _SECRET.sub(r"\1[redacted]", text)
+    text = _LINKS.sub(lambda found: "/".join(found[0].split("/", 3)[:3]) + "/[redacted]", text)
+    return _ADDRESS.sub(r"\1***@\2", text)
+
+
+def _redact_event(
+    _logger: WrappedLogger, _method: str, event: MutableMapping[str, object]
+) -> MutableMapping[str, object]:
+    for name, value in event.items():
+        if name in _SECRET_FIELDS:
+            event[name] = "[redacted]"
+        elif isinstance(value, str):
+            event[name] = redact(value)
+    return event
+
+
+def configure_logging(role: str, level: str = "info") -> None:
+    """JSON lines on stderr; `role` stands in every line."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True, key="at"),
+            structlog.processors.format_exc_info,
+            _redact_event,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(role=role)
+
+
+log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+
+_LATENCY = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+
+class Metrics:
+    """Every metric Posthouse has; each role fills the ones that are its own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.accepted = Counter(
+            "posthouse_accepted", "Jobs accepted (committed).", ["stream"], registry=self.registry
+        )
+        self.events = Counter(
+            "posthouse_events", "Events recorded, by type.", ["type"], registry=self.registry
+        )
+        self.outcomes = Counter(
+            "posthouse_handover_outcomes",
+            "Answers of relays to hand-overs.",
+            ["account", "outcome"],
+            registry=self.registry,
+        )
+        self.handover_age = Histogram(
+            "posthouse_handover_age_seconds",
+            "From due to handed over, per mail.",
+            ["stream"],
+            buckets=_LATENCY,
+            registry=self.registry,
+        )
+        self.slots_used = Gauge(
+            "posthouse_slots_used",
+            "Messages that would be in doubt if the worker died now.",
+            ["stream"],
+            registry=self.registry,
+        )
+        self.callbacks = Counter(
+            "posthouse_callbacks",
+            "Relay callbacks received, by what became of them.",
+            ["account", "result"],
+            registry=self.registry,
+        )
+        self.dead_letters = Counter(
+            "posthouse_dead_letters",
+            "What could not be processed, set aside with its reason.",
+            ["source"],
+            registry=self.registry,
+        )
+        self.tracking = Counter(
+            "posthouse_tracking_hits",
+            "Pixels, clicks and unsubscribes answered.",
+            ["kind"],
+            registry=self.registry,
+        )
+        self.tracking_dropped = Counter(
+            "posthouse_tracking_dropped",
+            "Reader events lost because the spool was full.",
+            registry=self.registry,
+        )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from posthouse.domain.ids import EventId, InstanceId, JobId, RelayAccount
+from posthouse.domain.ids import EventId, JobId, RelayAccount
 
 
 class EventType(StrEnum):
@@ -47,8 +47,8 @@ class Origin(StrEnum):
 class Event:
     """One thing that happened to one attempt of one job.
 
-    `claimed_by` is the fence of a worker's own result: set, the event counts only while that worker still
-    holds that attempt; None for everybody else's. `due_at` is when a deferred job may be tried again.
+    `attempt` is the fence: each claim raises it, so it names one claim by one worker. `due_at` is when a
+    deferred job may be tried again, or when a doubt is to be settled.
     """
 
     job_id: JobId
@@ -69,5 +69,4 @@ class Event:
     machine: bool = False
     template_version: int | None = None
     raw: bytes | None = None  # what the relay sent, as it came
-    claimed_by: InstanceId | None = None
     due_at: datetime | None = None
