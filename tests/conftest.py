@@ -1,0 +1,96 @@
+"""A real PostgreSQL for every test that asks for one: one server a test process, one database a test.
+
+A test database is a copy of a template that was migrated once, which takes a fraction of a migration.
+"""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit, urlunsplit
+
+import pytest
+import pytest_asyncio
+from posthouse.storage.db import Database, PoolKind, Wire, open_pool, open_wire
+from posthouse.storage.embedded import Durability, EmbeddedPostgres
+from posthouse.storage.migrate import migrate
+from posthouse.storage.sql import Queries, load_queries
+
+_TEMPLATE = "template_posthouse"
+_numbers = itertools.count(1)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pg_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """DSN of the server's own database. For tests that make databases; others take `pg_dsn`."""
+    folder = tmp_path_factory.mktemp("postgres")
+    server = EmbeddedPostgres(folder, durability=Durability.NONE)
+    await server.start()
+    yield server.dsn
+    await server.stop()
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pg_template(pg_server: str) -> str:
+    """Name of the migrated database that test databases are copied from."""
+    async with _admin(pg_server) as admin:
+        await admin.script(f"CREATE DATABASE {_TEMPLATE}")
+    await migrate(_with_database(pg_server, _TEMPLATE))
+    return _TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def queries() -> Queries:
+    return load_queries()
+
+
+@pytest_asyncio.fixture
+async def pg_dsn(pg_server: str, pg_template: str) -> AsyncIterator[str]:
+    """DSN of a fresh, migrated database, dropped after the test."""
+    async with _database(pg_server, f"TEMPLATE {pg_template}") as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def empty_dsn(pg_server: str) -> AsyncIterator[str]:
+    """DSN of a fresh database without any table, dropped after the test."""
+    async with _database(pg_server, "TEMPLATE template0") as dsn:
+        yield dsn
+
+
+@pytest_asyncio.fixture
+async def database(pg_dsn: str, queries: Queries) -> AsyncIterator[Database]:
+    """A pool of the general kind on `pg_dsn`."""
+    opened = await open_pool(pg_dsn, PoolKind.GENERAL, queries)
+    yield opened
+    await opened.close()
+
+
+@pytest_asyncio.fixture
+async def queue_database(pg_dsn: str, queries: Queries) -> AsyncIterator[Database]:
+    """A pool of the queue kind on `pg_dsn`: what claims and results run on."""
+    opened = await open_pool(pg_dsn, PoolKind.QUEUE, queries)
+    yield opened
+    await opened.close()
+
+
+@asynccontextmanager
+async def _database(server: str, options: str) -> AsyncIterator[str]:
+    name = f"test_{next(_numbers)}"
+    async with _admin(server) as admin:
+        await admin.script(f"CREATE DATABASE {name} {options}")
+        yield _with_database(server, name)
+        await admin.script(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@asynccontextmanager
+async def _admin(server: str) -> AsyncIterator[Wire]:
+    wire = await open_wire(server, Queries(()), server_settings={"application_name": "tests"})
+    try:
+        yield wire
+    finally:
+        await wire.close()
+
+
+def _with_database(dsn: str, name: str) -> str:
+    parts = urlsplit(dsn)
+    return urlunsplit(parts._replace(path=f"/{name}"))
