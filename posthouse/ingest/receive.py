@@ -1,0 +1,54 @@
+"""Relay callbacks at the door: the raw bytes are verified and stored, and only then answered."""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+from posthouse.bus.port import EventLog
+from posthouse.domain.errors import NotNow
+from posthouse.domain.ids import RelayAccount
+from posthouse.failpoints import failpoint
+from posthouse.relays.base import CallbackReader, RawCallback
+
+#: Reader by (relay, account), as the path /hooks/{relay}/{account} names them.
+Readers = Mapping[tuple[str, RelayAccount], CallbackReader]
+
+#: SendGrid's batches have up to 768 KB, SNS 256 KB.
+MAX_CALLBACK_BYTES = 2_000_000
+
+
+class Received(IntEnum):
+    """What became of a callback. The value is the HTTP status that tells the relay so.
+
+    An outage of ours is 503, never 4xx: relays repeat after the one and drop the event after the other.
+    """
+
+    STORED = 200
+    BAD_SIGNATURE = 401
+    UNKNOWN_ACCOUNT = 404
+    TOO_LARGE = 413
+    UNAVAILABLE = 503
+
+
+class Receiver:
+    """Takes callbacks of the accounts it has readers for."""
+
+    def __init__(self, readers: Readers, log: EventLog, *, max_bytes: int = MAX_CALLBACK_BYTES) -> None:
+        self._readers = readers
+        self._log = log
+        self._max_bytes = max_bytes
+
+    async def receive(self, callback: RawCallback) -> Received:
+        """Verify and store. STORED only when the callback is durable."""
+        reader = self._readers.get((callback.relay, callback.account))
+        if reader is None:
+            return Received.UNKNOWN_ACCOUNT
+        if len(callback.body) > self._max_bytes:
+            return Received.TOO_LARGE
+        if not reader.verify(callback):
+            return Received.BAD_SIGNATURE
+        try:
+            await self._log.append([callback])
+        except NotNow:
+            return Received.UNAVAILABLE
+        failpoint("receiver.stored")
+        return Received.STORED

@@ -1,0 +1,508 @@
+"""SendGrid's adapter against a fake mail/send that can misbehave in every scripted way."""
+
+import asyncio
+import base64
+import json
+import socket
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import Self
+
+import pytest
+from posthouse.clock import ManualClock
+from posthouse.domain.event import BounceClass
+from posthouse.domain.ids import JobId, RelayAccount, uuid7
+from posthouse.domain.message import Addressing, Attachment, Mailbox, RawMail, Rendered
+from posthouse.domain.stream import Stream
+from posthouse.net.client import ClientLimits, HttpClient
+from posthouse.net.guard import EgressPolicy
+from posthouse.relays.base import (
+    Accepted,
+    AccountTrouble,
+    NotBegun,
+    OutcomeUnknown,
+    RejectedMessage,
+    RejectedRecipient,
+    TryLater,
+)
+from posthouse.relays.sendgrid import SendGridAccount, SendGridRelay
+from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+KEY = "SG.a-key-that-must-not-show"
+THROTTLE_HINT = 30.0
+
+
+class CutMidBody(Exception):
+    """The server hangs up with the request half read."""
+
+
+class Request:
+    """One request as the server read it."""
+
+    def __init__(self, head: bytes, body: bytes) -> None:
+        self.lines = head.decode("latin-1").split("\r\n")
+        self.json = json.loads(body)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {name.lower(): value for name, _, value in (line.partition(": ") for line in self.lines[1:])}
+
+
+class FakeSendGrid:
+    """Plain HTTP/1.1 on a loopback port, written on sockets so that it can be rude."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, Fault] = {}
+        self.raw_answers: dict[str, bytes] = {}
+        self.requests: list[Request] = []
+        self.begun = 0
+        self.connections = 0
+        self._server: asyncio.Server | None = None
+        self._progress = asyncio.Condition()
+        self._busy: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 16)
+
+    @property
+    def address(self) -> str:
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()
+        return f"{host}:{port}"
+
+    async def close(self) -> None:
+        assert self._server is not None
+        self._server.close()
+        for task in list(self._busy):
+            task.cancel()
+        await asyncio.gather(*self._busy, return_exceptions=True)
+
+    async def taken(self, mails: int) -> None:
+        async with self._progress:
+            await self._progress.wait_for(lambda: len(self.requests) >= mails)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._busy.add(task)
+        self.connections += 1
+        try:
+            while await self._exchange(reader, writer):
+                pass
+        except (CutMidBody, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._busy.discard(task)
+            writer.close()
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        """Read a request and answer it. False: the connection ends here."""
+        first = await reader.read(1)
+        if not first:
+            return False
+        self.begun += 1
+        head = first + await reader.readuntil(b"\r\n\r\n")
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        start = await reader.readexactly(min(length, 4096))
+        if any(fault is Fault.CUT_MID_BODY and name.encode() in start for name, fault in self.faults.items()):
+            raise CutMidBody
+        request = Request(head.strip(), start + await reader.readexactly(length - len(start)))
+        recipient = request.json["personalizations"][0]["to"][0]["email"]
+        if (fault := self.faults.get(recipient)) is not Fault.BAD_CREDENTIALS:
+            self.requests.append(request)
+            async with self._progress:
+                self._progress.notify_all()
+        if recipient in self.raw_answers:
+            writer.write(self.raw_answers[recipient])
+            await writer.drain()
+            return False
+        if fault is Fault.CUT_AFTER_BODY:
+            return False
+        if fault is Fault.HANG_AFTER_BODY:
+            await reader.read()
+            return False
+        writer.write(answer_to(fault, len(self.requests)))
+        await writer.drain()
+        return True
+
+
+def answer_to(fault: Fault | None, number: int) -> bytes:
+    match fault:
+        case None:
+            return http("202 Accepted", headers=f"X-Message-Id: id-{number}")
+        case Fault.REJECT_RECIPIENT:
+            return http(
+                "400 Bad Request", error("Does not contain a valid address.", "personalizations.0.to")
+            )
+        case Fault.REJECT_MESSAGE:
+            return http("413 Payload Too Large", error("The request is too large", None))
+        case Fault.TROUBLE:
+            return http("503 Service Unavailable", b"upstream is away")
+        case Fault.THROTTLE:
+            reset = int(NOW.timestamp() + THROTTLE_HINT)
+            return http(
+                "429 Too Many Requests", error("too many requests", None), f"X-RateLimit-Reset: {reset}"
+            )
+        case Fault.BAD_CREDENTIALS:
+            return http("401 Unauthorized", error("The provided authorization grant is invalid", None))
+        case _:
+            raise AssertionError(fault)
+
+
+def http(status: str, body: bytes = b"", headers: str = "") -> bytes:
+    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *([headers] if headers else []), "", ""]
+    return "\r\n".join(lines).encode() + body
+
+
+def error(message: str, field: str | None) -> bytes:
+    return json.dumps({"errors": [{"message": message, "field": field, "help": None}]}).encode()
+
+
+def job_id(number: int) -> JobId:
+    return JobId(uuid7(int(NOW.timestamp() * 1000), number))
+
+
+def rendered(letter: Letter, number: int = 1) -> Rendered:
+    return Rendered(
+        job_id=job_id(number),
+        attempt=1,
+        stream=Stream.TRANSACTIONAL,
+        return_path="bounce@shop.example",
+        recipient=letter.recipient,
+        sender=Mailbox("hello@shop.example", letter.sender_name),
+        addressing=Addressing(to=(Mailbox(letter.recipient),)),
+        subject=letter.subject,
+        text=letter.text,
+        html=None,
+        message_id=f"<{number}@shop.example>",
+        date=NOW,
+        headers=letter.headers,
+    )
+
+
+class SendGridHarness:
+    throttle_hint: float | None = THROTTLE_HINT
+    # A body that fits into the kernel's buffers has left, whatever the server read of it.
+    knows_unfinished = False
+
+    def __init__(self) -> None:
+        self.server = FakeSendGrid()
+        self._silent = socket.socket()
+
+    async def __aenter__(self) -> Self:
+        await self.server.start()
+        self._silent.bind(("127.0.0.1", 0))
+        self._silent.listen()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.server.close()
+        self._silent.close()
+
+    def relay(self) -> SendGridRelay:
+        return self.relay_at(f"http://{self.server.address}")
+
+    def relay_at(self, base_url: str, *, max_concurrency: int = 32, slot_wait: float = 1.0) -> SendGridRelay:
+        host = base_url.partition("://")[2]
+        settings = SendGridAccount(
+            account=RelayAccount("sim"),
+            api_key=KEY,
+            base_url=base_url,
+            max_concurrency=max_concurrency,
+            slot_wait=slot_wait,
+        )
+        limits = ClientLimits(connect=0.5, total=0.8, connections=max_concurrency)
+        client = HttpClient(EgressPolicy(frozenset({host})), limits)
+        return SendGridRelay(settings, client, ManualClock(NOW))
+
+    def lonely_relay(self) -> SendGridRelay:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            port = nobody.getsockname()[1]
+        return self.relay_at(f"http://127.0.0.1:{port}")
+
+    def unreachable_relay(self) -> SendGridRelay:
+        # TLS to a listener that never says a word.
+        return self.relay_at(f"https://127.0.0.1:{self._silent.getsockname()[1]}")
+
+    def mail(self, letter: Letter) -> Rendered:
+        return rendered(letter)
+
+    def unsupported(self) -> Sequence[Rendered | RawMail]:
+        plain = rendered(Letter())
+        shown = Addressing(to=(Mailbox("ann@example.org"), Mailbox("bob@example.org")))
+        return [
+            RawMail(plain.job_id, 1, "b@shop.example", "ann@example.org", b"Subject: x\r\n\r\n", False),
+            replace(plain, addressing=shown),
+            replace(plain, addressing=Addressing(to=(Mailbox("bob@example.org"),))),
+            replace(plain, addressing=Addressing(cc=(Mailbox("ann@example.org"),))),
+            replace(plain, headers=(("DKIM-Signature", "v=1"),)),
+            replace(plain, headers=(("Bad Name", "x"),)),
+            replace(plain, headers=(("X-A", "1"), ("x-a", "2"))),
+            replace(plain, headers=(("X-A", "1\r\nBcc: eve@example.org"),)),
+            replace(plain, subject="one\ntwo"),
+            replace(plain, text=""),
+            replace(plain, text="half a pair: \ud83d"),
+            replace(plain, recipient=""),
+            replace(plain, sender=Mailbox("grüße@shop.example")),
+            replace(plain, attachments=(Attachment("a.bin", "application/x", bytes(25_000_000)),)),
+        ]
+
+    def script(self, recipient: str, fault: Fault) -> None:
+        self.server.faults[recipient] = fault
+
+    def garbage(self) -> Sequence[bytes]:
+        return [
+            b"",
+            b"\x00\xff\xfe garbage",
+            b"HTTP/1.1 202",
+            b"HTTP/1.1 202 Accepted\r\n",
+            http("202 Accepted"),
+            http("202 Accepted", b'{"message_id":"in the body"}'),
+            http("202 Accepted", headers="X-Message-Id:   "),
+            http("200 OK", headers="X-Message-Id: sandbox"),
+            http("201 Created", headers="X-Message-Id: x"),
+            http("204 No Content", headers="X-Message-Id: x"),
+            http("302 Found", headers="Location: http://169.254.169.254/"),
+            http("307 Temporary Redirect", headers="Location: https://example.com/\r\nX-Message-Id: x"),
+            http("999 What", headers="X-Message-Id: x"),
+            b"HTTP/1.1 99999 Huh\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"HTTP/1.1 202 Accepted\r\nX-Message-Id: " + b"x" * 100_000 + b"\r\n\r\n",
+            b"220 mail.example ESMTP\r\n250 OK\r\n",
+            http("400 Bad Request", b"[" * 50_000),
+            http("400 Bad Request", b'{"errors":[{"message":5,"field":[]}]}'),
+            http("400 Bad Request", b'{"errors":null}'),
+            http("400 Bad Request", b"\xff\xfe\x00" * 1000),
+            http("500 Error", b"x" * 1_000_000),
+            http("429 Too Many", b"", "Retry-After: never\r\nX-RateLimit-Reset: -1"),
+        ]
+
+    def answer_with(self, recipient: str, raw: bytes) -> None:
+        self.server.raw_answers[recipient] = raw
+
+    def begun(self) -> int:
+        return self.server.begun
+
+    async def taken(self, mails: int) -> None:
+        await self.server.taken(mails)
+
+    def received(self) -> Sequence[Received]:
+        return [received(request) for request in self.server.requests]
+
+
+def received(request: Request) -> Received:
+    body = request.json
+    return Received(
+        recipient=body["personalizations"][0]["to"][0]["email"],
+        subject=body["subject"],
+        sender_name=body["from"].get("name", ""),
+        text=body["content"][0]["value"],
+        headers={name.lower(): value for name, value in body["headers"].items()},
+    )
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[SendGridHarness]:
+    async with SendGridHarness() as opened:
+        yield opened
+
+
+class TestSendGrid(RelayLaws):
+    @pytest.fixture
+    async def harness(self) -> AsyncIterator[RelayHarness]:
+        async with SendGridHarness() as opened:
+            yield opened
+
+
+async def test_the_request_says_all_of_the_mail(harness: SendGridHarness) -> None:
+    mail = replace(
+        rendered(Letter(headers=(("List-Id", "<news.shop.example>"),)), number=7),
+        attempt=3,
+        addressing=Addressing(
+            to=(Mailbox("Ann@example.org", 'Roe, Ann; "the <first>"'),),
+            reply_to=(Mailbox("help@shop.example", "Help, please"), Mailbox("two@shop.example")),
+        ),
+        html="<p>Thank you</p>",
+        attachments=(
+            Attachment("receipt.pdf", "application/pdf", b"\x00\x01"),
+            Attachment("logo.png", "image/png", b"png", content_id="<logo>"),
+        ),
+    )
+    assert isinstance(await send_one(harness.relay(), mail), Accepted)
+    [request] = harness.server.requests
+    assert request.lines[0] == "POST /v3/mail/send HTTP/1.1"
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert request.headers["content-type"] == "application/json"
+    assert "accept-encoding" not in request.headers
+    assert request.json == {
+        "personalizations": [
+            {
+                "to": [{"email": "ann@example.org", "name": "Roe Ann the first"}],
+                "custom_args": {"posthouse_job": str(job_id(7)), "posthouse_attempt": "3"},
+            }
+        ],
+        "from": {"email": "hello@shop.example"},
+        "reply_to_list": [
+            {"email": "help@shop.example", "name": "Help, please"},
+            {"email": "two@shop.example"},
+        ],
+        "subject": "Your receipt",
+        "content": [
+            {"type": "text/plain", "value": "Thank you.\n"},
+            {"type": "text/html", "value": "<p>Thank you</p>"},
+        ],
+        "headers": {"Message-ID": "<7@shop.example>", "List-Id": "<news.shop.example>"},
+        "attachments": [
+            {
+                "content": base64.b64encode(b"\x00\x01").decode(),
+                "filename": "receipt.pdf",
+                "type": "application/pdf",
+                "disposition": "attachment",
+            },
+            {
+                "content": base64.b64encode(b"png").decode(),
+                "filename": "logo.png",
+                "type": "image/png",
+                "disposition": "inline",
+                "content_id": "logo",
+            },
+        ],
+        "tracking_settings": {
+            "click_tracking": {"enable": False, "enable_text": False},
+            "open_tracking": {"enable": False},
+            "subscription_tracking": {"enable": False},
+            "ganalytics": {"enable": False},
+        },
+    }
+
+
+async def test_a_domain_that_is_not_ascii_goes_as_idna(harness: SendGridHarness) -> None:
+    outcome = await send_one(harness.relay(), rendered(Letter("ann@bücher.example")))
+    assert isinstance(outcome, Accepted)
+    [mail] = harness.received()
+    assert mail.recipient == "ann@xn--bcher-kva.example"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (http("400 Bad Request", error("The subject is required.", "subject")), RejectedMessage),
+        (http("403 Forbidden", error("The from address is not verified", "from")), AccountTrouble),
+        (http("401 Unauthorized", error("Maximum credits exceeded", None)), AccountTrouble),
+        (http("404 Not Found"), AccountTrouble),
+        (http("405 Method Not Allowed"), AccountTrouble),
+        (http("415 Unsupported Media Type"), AccountTrouble),
+        (http("301 Moved", headers="Location: /elsewhere"), AccountTrouble),
+        (http("408 Request Timeout"), TryLater),
+        (http("422 Unprocessable"), RejectedMessage),
+        (http("500 Error"), TryLater),
+        (http("502 Bad Gateway"), TryLater),
+        (http("504 Gateway Timeout"), TryLater),
+        (http("200 OK"), OutcomeUnknown),
+    ],
+)
+async def test_statuses_have_their_class(harness: SendGridHarness, answer: bytes, kind: type) -> None:
+    harness.answer_with("ann@example.org", answer)
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    assert type(outcome) is kind, outcome
+
+
+@pytest.mark.parametrize(
+    ("message", "field", "hard"),
+    [
+        ("Does not contain a valid address.", "personalizations.0.to", True),
+        ("Does not contain a valid address.", "personalizations.0.to.0.email", True),
+        ("Invalid email address", "personalizations.0.to.0.email", True),
+        ("Does not contain a valid address.", "from.email", False),
+        ("The to array is required and must have at least one valid email", "personalizations.0.to", False),
+        ("Does not contain a valid address.", None, False),
+    ],
+)
+async def test_only_a_clear_word_about_the_recipient_is_a_hard_bounce(
+    harness: SendGridHarness, message: str, field: str | None, hard: bool
+) -> None:
+    harness.answer_with("ann@example.org", http("400 Bad Request", error(message, field)))
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    if hard:
+        assert isinstance(outcome, RejectedRecipient)
+        assert outcome.bounce is BounceClass.HARD
+    else:
+        assert isinstance(outcome, RejectedMessage)
+    assert message in outcome.reply
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ("Retry-After: 7", 7.0),
+        ("Retry-After: Sun, 01 Mar 2026 00:00:20 GMT", 20.0),
+        ("Retry-After: Sat, 28 Feb 2026 00:00:00 GMT", None),
+        ("Retry-After: 99999999999999", 3600.0),
+        (f"X-RateLimit-Reset: {int(NOW.timestamp()) + 12}", 12.0),
+        (f"X-RateLimit-Reset: {int(NOW.timestamp()) - 12}", None),
+        ("X-RateLimit-Reset: soon", None),
+    ],
+)
+async def test_throttling_hints(harness: SendGridHarness, headers: str, seconds: float | None) -> None:
+    harness.answer_with("ann@example.org", http("429 Too Many Requests", b"", headers))
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    assert outcome == TryLater("429", retry_after=seconds, slow_relay=True)
+
+
+async def test_an_echoed_key_is_not_stored(harness: SendGridHarness) -> None:
+    harness.answer_with("ann@example.org", http("400 Bad Request", f"you sent Bearer {KEY}\0".encode()))
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    assert isinstance(outcome, RejectedMessage)
+    assert KEY not in outcome.reply
+    assert "\0" not in outcome.reply
+    assert KEY not in repr(SendGridAccount(account=RelayAccount("a"), api_key=KEY))
+
+
+async def test_no_slot_in_time_is_not_begun(harness: SendGridHarness) -> None:
+    harness.script("slow@example.org", Fault.HANG_AFTER_BODY)
+    relay = harness.relay_at(f"http://{harness.server.address}", max_concurrency=1, slot_wait=0.05)
+    outcomes = await send(relay, [rendered(Letter("slow@example.org")), rendered(Letter())])
+    assert isinstance(outcomes[0], OutcomeUnknown)
+    assert isinstance(outcomes[1], NotBegun)
+    assert harness.begun() == 1
+
+
+async def test_requests_run_side_by_side_on_kept_connections(harness: SendGridHarness) -> None:
+    relay = harness.relay_at(f"http://{harness.server.address}", max_concurrency=4)
+    outcomes = await send(relay, [rendered(Letter(f"r{n}@example.org")) for n in range(40)])
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 40
+    assert harness.server.connections <= 4
+
+
+async def test_a_private_base_url_is_the_operators_trouble(harness: SendGridHarness) -> None:
+    settings = SendGridAccount(
+        account=RelayAccount("a"), api_key=KEY, base_url=f"https://{harness.server.address}"
+    )
+    relay = SendGridRelay(settings, HttpClient(EgressPolicy()), ManualClock(NOW))
+    outcome = await send_one(relay, rendered(Letter()))
+    assert isinstance(outcome, AccountTrouble)
+    assert harness.server.connections == 0
+
+
+async def test_a_body_that_never_left_whole_was_not_taken(harness: SendGridHarness) -> None:
+    """20 MB are more than two kernels' buffers hold while the server reads nothing of them."""
+    harness.script("ann@example.org", Fault.CUT_MID_BODY)
+    mail = replace(rendered(Letter()), text="x" * 20_000_000)
+    outcome = await send_one(harness.relay(), mail)
+    assert isinstance(outcome, TryLater), outcome
+    assert outcome.slow_relay
+
+
+async def test_after_close_nothing_is_begun(harness: SendGridHarness) -> None:
+    relay = harness.relay()
+    await relay.close()
+    [outcome] = await relay.send_many([rendered(Letter())], open_gate)
+    assert isinstance(outcome, TryLater)
+    assert harness.begun() == 0
