@@ -46,7 +46,7 @@ def queries() -> Queries:
 @pytest_asyncio.fixture
 async def pg_dsn(pg_server: str, pg_template: str) -> AsyncIterator[str]:
     """DSN of a fresh, migrated database, dropped after the test."""
-    async with _database(pg_server, f"TEMPLATE {pg_template}") as dsn:
+    async with _database(pg_server, f"TEMPLATE {pg_template} STRATEGY file_copy") as dsn:
         yield dsn
 
 

@@ -1,46 +1,50 @@
-"""Connections, transactions and typed access by query name. asyncpg is seen nowhere else.
-
-`json` and `jsonb` go in as str or UTF-8 bytes and come out as bytes, unparsed. Losing the database, in
-whatever way asyncpg reports it, is NotNow; a conflict with another transaction is TransactionConflict
-(also NotNow); everything else is a bug and propagates. When the connection goes while a COMMIT is under
-way the outcome is not known: NotNow says "try again", so what is tried again must bear being done twice.
-"""
+"""Pools, transactions and connections of one's own. asyncpg is seen here and in session.py, nowhere else."""
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
 from posthouse.clock import full_jitter
-from posthouse.domain.errors import Misconfigured, NotNow
-from posthouse.storage.sql import BrokenQuery, Queries
+from posthouse.domain.errors import NotNow
+from posthouse.storage.session import (
+    Edge,
+    Row,
+    Session,
+    Transaction,
+    TransactionConflict,
+    begun,
+    refusals_as_misconfigured,
+    set_codecs,
+)
+from posthouse.storage.sql import Queries
+
+__all__ = [
+    "Database",
+    "PoolKind",
+    "Row",
+    "Session",
+    "Transaction",
+    "TransactionConflict",
+    "Wire",
+    "open_pool",
+    "open_wire",
+    "ping",
+    "prepare_all",
+    "retry_conflicts",
+]
 
 T = TypeVar("T")
-
-
-class Row(Protocol):
-    """One row, by position or by column name."""
-
-    def __getitem__(self, column: str | int, /) -> object: ...
-
-    def __iter__(self) -> Iterator[object]: ...
-
-    def __len__(self) -> int: ...
 
 
 class PoolKind(Enum):
     QUEUE = "queue"  # claims and results: the planner is kept on its indexes
     GENERAL = "general"  # API, dashboard, housekeeping
-
-
-class TransactionConflict(NotNow):
-    """A deadlock (40P01) or serialisation failure (40001): the transaction may be run again at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,162 +85,6 @@ _SETTINGS: Mapping[PoolKind, PoolSettings] = {
     ),
 }
 
-_GONE = (
-    asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutting down, starting up, statement timeout, database dropped
-    asyncpg.InsufficientResourcesError,  # too many connections, disk full, out of memory
-    asyncpg.LockNotAvailableError,  # lock_timeout
-    asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a fail-over
-    asyncpg.IdleInTransactionSessionTimeoutError,
-    OSError,  # refused, no such socket, reset; TimeoutError is one
-)
-_CONFLICT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
-_REFUSED = (
-    asyncpg.InvalidAuthorizationSpecificationError,
-    asyncpg.InvalidCatalogNameError,
-    asyncpg.ClientConfigurationError,
-)
-
-
-class _Edge:
-    """Around every call of asyncpg: turns what it raises into what the house understands."""
-
-    __slots__ = ("_connection",)
-
-    def __init__(self, connection: asyncpg.Connection | None = None) -> None:
-        self._connection = connection
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
-        if error is None:
-            return
-        if isinstance(error, _CONFLICT):
-            raise TransactionConflict("Another transaction was in the way; try again.") from error
-        if isinstance(error, _GONE) or self._found_closed(error):
-            raise NotNow(f"The database is not available: {_words(error)}.") from error
-
-    def _found_closed(self, error: BaseException) -> bool:
-        # InterfaceError is also how asyncpg reports misuse, which must not pass for an outage.
-        if not isinstance(error, asyncpg.InterfaceError):
-            return False
-        closed = self._connection is not None and self._connection.is_closed()
-        return bool(closed) or "is closing" in str(error) or "is closed" in str(error)
-
-
-def _checked(kind: type[T], value: object, name: str) -> T:
-    if not isinstance(value, kind):
-        raise TypeError(f'query "{name}" gave {type(value).__name__}, not {kind.__name__}')
-    return value
-
-
-def _count(tag: str) -> int:
-    """Rows, from a command tag such as "INSERT 0 5"."""
-    last = tag.rpartition(" ")[2]
-    return int(last) if last.isdigit() else 0
-
-
-def _words(error: BaseException) -> str:
-    return str(error).strip().rstrip(".") or type(error).__name__
-
-
-class Session:
-    """One connection, lent. Queries are named; each is prepared once per connection and kept."""
-
-    __slots__ = ("_connection", "_queries")
-
-    def __init__(self, connection: asyncpg.Connection, queries: Queries) -> None:
-        self._connection = connection
-        self._queries = queries
-
-    async def fetch(self, name: str, *args: object) -> list[Row]:
-        rows: list[Row]
-        with _Edge(self._connection):
-            rows = await self._connection.fetch(self._queries[name], *args)
-        return rows
-
-    async def fetch_into(self, into: Callable[..., T], name: str, *args: object) -> list[T]:
-        """Every row as `into(*columns)`, in the order of the query's columns.
-
-        A class whose fields stand in that order costs nothing but its own construction.
-        """
-        return [into(*row) for row in await self.fetch(name, *args)]
-
-    async def fetch_one(self, into: Callable[..., T], name: str, *args: object) -> T | None:
-        """The first row as `into(*columns)`; None when there is none."""
-        with _Edge(self._connection):
-            row = await self._connection.fetchrow(self._queries[name], *args)
-        return None if row is None else into(*row)
-
-    async def fetchval(self, name: str, *args: object) -> object:
-        """The first column of the first row; None when there is none."""
-        value: object
-        with _Edge(self._connection):
-            value = await self._connection.fetchval(self._queries[name], *args)
-        return value
-
-    async def value(self, kind: type[T], name: str, *args: object) -> T:
-        """The first column of the first row, which must be there and be of that type. Raises TypeError."""
-        return _checked(kind, await self.fetchval(name, *args), name)
-
-    async def column(self, kind: type[T], name: str, *args: object) -> list[T]:
-        """The first column of every row, each of that type. Raises TypeError."""
-        return [_checked(kind, row[0], name) for row in await self.fetch(name, *args)]
-
-    async def execute(self, name: str, *args: object) -> int:
-        """Run it; how many rows it touched (0 for statements that touch none)."""
-        with _Edge(self._connection):
-            tag: str = await self._connection.execute(self._queries[name], *args)
-        return _count(tag)
-
-    async def executemany(self, name: str, rows: Iterable[Sequence[object]]) -> None:
-        """All rows or none, pipelined. For sets prefer `unnest` or `copy`."""
-        with _Edge(self._connection):
-            await self._connection.executemany(self._queries[name], rows)
-
-    async def copy(self, table: str, columns: Sequence[str], records: Iterable[Sequence[object]]) -> int:
-        """COPY rows into a table (binary); how many went in."""
-        with _Edge(self._connection):
-            tag: str = await self._connection.copy_records_to_table(table, records=records, columns=columns)
-        return _count(tag)
-
-    async def script(self, sql: str) -> None:
-        """Text of a `.sql` file as it is, several statements allowed: migrations and partition DDL."""
-        with _Edge(self._connection):
-            await self._connection.execute(sql)
-
-    async def prepare_all(self) -> None:
-        """Let the server parse and plan every named query. Raises BrokenQuery naming file and query."""
-        for query in self._queries.all():
-            try:
-                with _Edge(self._connection):
-                    await self._connection.prepare(query.sql)
-            except asyncpg.PostgresError as error:
-                raise BrokenQuery(f"{query.label}: {_words(error)}.") from error
-
-
-class Transaction(Session):
-    """A session inside BEGIN ... COMMIT."""
-
-    __slots__ = ()
-
-    async def stream(
-        self, into: Callable[..., T], name: str, *args: object, prefetch: int = 500
-    ) -> AsyncIterator[T]:
-        """Rows as they come, `prefetch` at a time, for answers that must not be held in memory whole."""
-        with _Edge(self._connection):
-            cursor = await self._connection.cursor(self._queries[name], *args)
-        while True:
-            with _Edge(self._connection):
-                rows = await cursor.fetch(prefetch)
-            if not rows:
-                return
-            for row in rows:
-                yield into(*row)
-
 
 class Database:
     """A pool and the named queries. Each call by itself is one statement and commits by itself."""
@@ -263,7 +111,7 @@ class Database:
         """Commits when the block ends, rolls back when it raises. Raises NotNow."""
         connection = await self._acquire()
         try:
-            async with _begun(connection):
+            async with begun(connection):
                 yield Transaction(connection, self.queries)
         finally:
             await self._release(connection)
@@ -300,30 +148,13 @@ class Database:
             self._pool.terminate()
 
     async def _acquire(self) -> asyncpg.Connection:
-        with _Edge():
+        with Edge():
             return await self._pool.acquire(timeout=self._settings.acquire_timeout)
 
     async def _release(self, connection: asyncpg.Connection) -> None:
         # What was committed stays so: a connection lost on its way back is nobody's failure.
-        with suppress(NotNow), _Edge(connection):
+        with suppress(NotNow), Edge(connection):
             await self._pool.release(connection, timeout=5.0)
-
-
-@asynccontextmanager
-async def _begun(connection: asyncpg.Connection) -> AsyncIterator[None]:
-    transaction = connection.transaction()
-    with _Edge(connection):
-        await transaction.start()
-    try:
-        yield
-    except BaseException:
-        # A connection that is gone has rolled back by itself; the error that ended the block is to be seen.
-        if not connection.is_closed():
-            with _Edge(connection):
-                await transaction.rollback()
-        raise
-    with _Edge(connection):
-        await transaction.commit()
 
 
 async def open_pool(
@@ -331,12 +162,12 @@ async def open_pool(
 ) -> Database:
     """A connected pool. Raises NotNow when the server is away, Misconfigured when it refuses us."""
     settings = _SETTINGS[kind]
-    with _refusals_as_misconfigured(), _Edge():
+    with refusals_as_misconfigured(), Edge():
         pool = await asyncpg.create_pool(
             dsn,
             min_size=min_size,
             max_size=settings.max_size if max_size is None else max_size,
-            init=_set_codecs,
+            init=set_codecs,
             reset=_keep_session,
             command_timeout=settings.command_timeout,
             timeout=10.0,
@@ -354,9 +185,9 @@ class Wire(Session):
     __slots__ = ()
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator[None]:
-        async with _begun(self._connection):
-            yield
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        async with begun(self._connection):
+            yield Transaction(self._connection, self._queries)
 
     async def listen(self, channel: str, heard: Callable[[str], None]) -> None:
         """LISTEN; `heard(channel)` is called for every notification."""
@@ -364,7 +195,7 @@ class Wire(Session):
         def callback(_: object, __: int, name: str, ___: object) -> None:
             heard(name)
 
-        with _Edge(self._connection):
+        with Edge(self._connection):
             await self._connection.add_listener(channel, callback)
 
     def on_lost(self, lost: Callable[[], None]) -> None:
@@ -373,24 +204,41 @@ class Wire(Session):
 
     async def close(self) -> None:
         try:
-            with _Edge(self._connection):
+            with Edge(self._connection):
                 await self._connection.close(timeout=2.0)
         except NotNow:
             self._connection.terminate()
 
 
-async def open_wire(dsn: str, queries: Queries, *, server_settings: Mapping[str, str]) -> Wire:
-    """Raises NotNow when the server is away, Misconfigured when it refuses us."""
-    with _refusals_as_misconfigured(), _Edge():
-        connection = await asyncpg.connect(dsn, timeout=10.0, server_settings=dict(server_settings))
+async def open_wire(
+    dsn: str, queries: Queries, *, server_settings: Mapping[str, str], command_timeout: float | None = None
+) -> Wire:
+    """`command_timeout` in seconds; None waits for ever. Raises NotNow when the server is away,
+    Misconfigured when it refuses us."""
+    with refusals_as_misconfigured(), Edge():
+        connection = await asyncpg.connect(
+            dsn, timeout=10.0, command_timeout=command_timeout, server_settings=dict(server_settings)
+        )
+        await set_codecs(connection)
     return Wire(connection, queries)
 
 
 async def ping(dsn: str, *, timeout: float = 5.0) -> None:
     """Return when the server takes a connection. Raises NotNow or Misconfigured."""
-    with _refusals_as_misconfigured(), _Edge():
+    with refusals_as_misconfigured(), Edge():
         connection = await asyncpg.connect(dsn, timeout=timeout)
         await connection.close(timeout=timeout)
+
+
+async def prepare_all(database: Database) -> None:
+    """Try every named query on the server, so that a broken one stops the start and not a mail.
+
+    Raises BrokenQuery. Queries with `__places__` cannot be tried before these are filled.
+    """
+    async with database.session() as session:
+        for query in database.queries.all():
+            if not query.has_places:
+                await session.prepare(query)
 
 
 async def retry_conflicts(
@@ -412,40 +260,6 @@ async def retry_conflicts(
             await asyncio.sleep(full_jitter(rng, attempt, base=0.002, cap=0.2))
     async with database.transaction() as tx:
         return await work(tx)
-
-
-@contextmanager
-def _refusals_as_misconfigured() -> Iterator[None]:
-    try:
-        yield
-    except _REFUSED as error:
-        raise Misconfigured(f"The database refuses the connection: {_words(error)}.") from error
-
-
-async def _set_codecs(connection: asyncpg.Connection) -> None:
-    for kind, encode, decode in (("json", _json_in, _json_out), ("jsonb", _jsonb_in, _jsonb_out)):
-        await connection.set_type_codec(
-            kind, schema="pg_catalog", encoder=encode, decoder=decode, format="binary"
-        )
-
-
-_JSONB_VERSION = b"\x01"
-
-
-def _json_in(value: str | bytes) -> bytes:
-    return value.encode() if isinstance(value, str) else value
-
-
-def _json_out(value: bytes) -> bytes:
-    return value
-
-
-def _jsonb_in(value: str | bytes) -> bytes:
-    return _JSONB_VERSION + _json_in(value)
-
-
-def _jsonb_out(value: bytes) -> bytes:
-    return value[1:]
 
 
 async def _keep_session(_: asyncpg.Connection) -> None:

@@ -11,6 +11,8 @@ says for which numbers, and `{limit}` stands for each of them, in the name too:
 
     -- name: claim_{limit}
     -- for limit in 1 10 100
+
+`__table__` and the like are places that `filled` fills: names and bounds in DDL, which takes no parameters.
 """
 
 import re
@@ -24,6 +26,9 @@ from posthouse.domain.errors import Misconfigured
 
 _NAME = re.compile(r"--\s*name:\s*(?P<name>\S*)\s*$")
 _FOR = re.compile(r"--\s*for\s+(?P<variable>[a-z]+)\s+in\s+(?P<numbers>[0-9 ]+)$")
+_PLACE = re.compile(r"__([a-z]+)__")
+_FILLING = re.compile(r"[a-z0-9_-]+")
+_EACH = re.compile(r"--\s*for\s+(?P<word>[a-z]+)\s+in(?P<values>(\s+\d+)+)\s*$")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -43,6 +48,10 @@ class Query:
     @property
     def label(self) -> str:
         return f'query "{self.name}" in {self.source}'
+
+    @property
+    def has_places(self) -> bool:
+        return _PLACE.search(self.sql) is not None
 
 
 class Queries(Mapping[str, str]):
@@ -78,6 +87,14 @@ class Queries(Mapping[str, str]):
 
     def all(self) -> tuple[Query, ...]:
         return tuple(self._by_name.values())
+
+
+def filled(sql: str, places: Mapping[str, str]) -> str:
+    """SQL with its `__places__` filled. Raises ValueError for anything but a plain name, date or UUID."""
+    for filling in places.values():
+        if not _FILLING.fullmatch(filling):
+            raise ValueError(f"{filling!r} cannot stand in SQL")
+    return _PLACE.sub(lambda place: places[place[1]], sql)
 
 
 def load_queries(folder: Traversable | None = None) -> Queries:
