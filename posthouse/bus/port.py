@@ -1,7 +1,8 @@
 """The two ports of the bus. Every implementation passes the laws in tests/conformance."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -25,6 +26,11 @@ class JobSource(Protocol):
         were still held."""
         ...
 
+    async def disown(self, in_hand: Collection[Held]) -> int:
+        """Give back what is claimed for this worker without its knowing: a claim whose answer was lost.
+        Everything but `in_hand`; returns how many."""
+        ...
+
     async def wait(self, timeout: float) -> None:
         """Return when a hint says that jobs may be due, or after `timeout` seconds."""
         ...
@@ -36,16 +42,23 @@ class JobSource(Protocol):
     def resume(self) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class HeldCallback:
+    position: int
+    callback: RawCallback
+    received_at: datetime
+
+
 class CallbackBatch(Protocol):
     """Callbacks held by one reader until it leaves the context; leaving with an error gives them back."""
 
-    callbacks: Sequence[tuple[int, RawCallback]]  # (position, callback)
+    callbacks: Sequence[HeldCallback]
 
-    async def set_aside(self, position: int, reason: str) -> None:
-        """To the dead letters, with the reason; the others go on."""
+    async def set_aside(self, held: HeldCallback, reason: str, payload: bytes) -> None:
+        """`payload`, all of it or a part, to the dead letters with the reason; the others go on."""
         ...
 
-    async def postpone(self, position: int, until: datetime) -> None:
+    async def postpone(self, held: HeldCallback, until: datetime) -> None:
         """Look at it again, not before `until`."""
         ...
 

@@ -69,4 +69,5 @@ class Event:
     machine: bool = False
     template_version: int | None = None
     raw: bytes | None = None  # what the relay sent, as it came
+    recipient: str | None = None  # as the relay names it; counts only when the job is gone
     due_at: datetime | None = None

@@ -57,7 +57,6 @@ class ClaimedJob:
     template_vars: JsonObject | None
     content_id: ContentId | None
     addressing: Addressing
-    tags: tuple[tuple[str, str], ...]
     campaign_id: CampaignId | None
     tracked: bool
     due_at: datetime

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from posthouse.domain.event import BounceClass, Event
+from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 
@@ -128,7 +128,7 @@ class Unplaced:
     """A relay's event that names no job of ours by our id, kept for its address and for the operator."""
 
     recipient: str | None
-    event_type: str
+    type: EventType
     bounce: BounceClass | None
     raw: bytes
 

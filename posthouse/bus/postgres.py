@@ -1,0 +1,184 @@
+"""The embedded bus: the job table is the queue, relay_inbox is the log; hints wake, polling makes sure."""
+
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from posthouse.bus.port import CallbackBatch, HeldCallback
+from posthouse.clock import Clock
+from posthouse.domain.ids import InstanceId, RelayAccount
+from posthouse.domain.job import ClaimedJob, Held
+from posthouse.domain.stream import Stream
+from posthouse.relays.base import RawCallback
+from posthouse.storage import jobs
+from posthouse.storage.db import Database, Transaction
+from posthouse.storage.hints import Hinter, Listener
+
+#: Claims look no further back than this below the last due_at they took: under it lie dead index entries.
+FLOOR_MARGIN: Final = timedelta(seconds=30)
+#: One claim in this time goes without a floor, so that nothing older is ever left behind.
+FLOORLESS_EVERY: Final = 1.0
+
+CALLBACKS_CHANNEL: Final = "posthouse_callbacks"
+
+
+def jobs_channel(stream: Stream) -> str:
+    """The channel on which jobs of a stream are hinted at."""
+    return f"posthouse_jobs_{stream.value}"
+
+
+class PostgresHints:
+    """bus.port.Hints over NOTIFY."""
+
+    def __init__(self, hinter: Hinter) -> None:
+        self._hinter = hinter
+
+    def jobs_due(self, stream: str) -> None:
+        self._hinter.hint(jobs_channel(Stream(stream)))
+
+    def callbacks_waiting(self, account: RelayAccount) -> None:
+        self._hinter.hint(CALLBACKS_CHANNEL)
+
+
+class PostgresJobs:
+    """bus.port.JobSource for one worker of one stream."""
+
+    def __init__(
+        self, db: Database, listener: Listener, clock: Clock, stream: Stream, worker: InstanceId
+    ) -> None:
+        self._db = db
+        self._listener = listener
+        self._clock = clock
+        self._stream = stream
+        self._worker = worker
+        self._paused = False
+        self._floor: datetime | None = None
+        self._floorless_at = 0.0
+
+    async def take(self, limit: int) -> list[ClaimedJob]:
+        size = jobs.claim_size(limit)
+        if self._paused or size == 0:
+            return []
+        taken = await jobs.claim(self._db, self._stream, self._worker, size, self._next_floor())
+        if taken:
+            self._floor = taken[-1].due_at - FLOOR_MARGIN
+        return taken
+
+    async def release(self, held: Sequence[Held], due_at: datetime | None) -> int:
+        return await jobs.release(self._db, self._worker, held, due_at)
+
+    async def disown(self, in_hand: Collection[Held]) -> int:
+        return await jobs.disown(self._db, self._worker, in_hand)
+
+    async def wait(self, timeout: float) -> None:
+        await self._listener.wait(jobs_channel(self._stream), timeout)
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+
+    def _next_floor(self) -> datetime | None:
+        now = self._clock.monotonic()
+        if self._floor is None or now - self._floorless_at >= FLOORLESS_EVERY:
+            self._floorless_at = now
+            return None
+        return self._floor
+
+
+class QuarantinedJobs:
+    """bus.port.JobSource of the process that handles, alone, mails that workers died of."""
+
+    def __init__(self, db: Database, listener: Listener, worker: InstanceId) -> None:
+        self._db = db
+        self._listener = listener
+        self._worker = worker
+        self._paused = False
+
+    async def take(self, limit: int) -> list[ClaimedJob]:
+        if self._paused or limit < 1:
+            return []
+        return await jobs.claim_quarantined(self._db, self._worker)
+
+    async def release(self, held: Sequence[Held], due_at: datetime | None) -> int:
+        return await jobs.release(self._db, self._worker, held, due_at)
+
+    async def disown(self, in_hand: Collection[Held]) -> int:
+        return await jobs.disown(self._db, self._worker, in_hand)
+
+    async def wait(self, timeout: float) -> None:
+        await self._listener.wait(jobs_channel(Stream.TRANSACTIONAL), timeout)
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+
+
+class _HeldCallbacks:
+    """bus.port.CallbackBatch: rows locked by the reader's open transaction."""
+
+    def __init__(self, tx: Transaction, callbacks: Sequence[HeldCallback]) -> None:
+        self._tx = tx
+        self.callbacks = callbacks
+        self._postponed: set[int] = set()
+
+    async def set_aside(self, held: HeldCallback, reason: str, payload: bytes) -> None:
+        source = f"{held.callback.relay}/{held.callback.account}"
+        await self._tx.execute("bury_callback", source, reason, payload)
+
+    async def postpone(self, held: HeldCallback, until: datetime) -> None:
+        await self._tx.execute("postpone_callback", held.position, until)
+        self._postponed.add(held.position)
+
+    async def finish(self) -> None:
+        done = [held.position for held in self.callbacks if held.position not in self._postponed]
+        if done:
+            await self._tx.execute("drop_callbacks", done)
+
+
+class PostgresCallbacks:
+    """bus.port.EventLog over relay_inbox."""
+
+    def __init__(
+        self, db: Database, listener: Listener, after_append: Callable[[RelayAccount], None]
+    ) -> None:
+        self._db = db
+        self._listener = listener
+        self._after_append = after_append
+
+    async def append(self, callbacks: Sequence[RawCallback]) -> None:
+        await self._db.execute(
+            "append_callbacks",
+            [c.relay for c in callbacks],
+            [c.account for c in callbacks],
+            [msgspec.json.encode(dict(c.headers)) for c in callbacks],
+            [c.body for c in callbacks],
+        )
+        for account in {c.account for c in callbacks}:
+            self._after_append(account)
+
+    @asynccontextmanager
+    async def read(self, limit: int) -> AsyncIterator[CallbackBatch]:
+        async with self._db.transaction() as tx:
+            batch = _HeldCallbacks(tx, await tx.fetch_into(_callback, "read_callbacks", limit))
+            yield batch
+            await batch.finish()
+
+    async def wait(self, timeout: float) -> None:
+        await self._listener.wait(CALLBACKS_CHANNEL, timeout)
+
+
+_read_headers = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def _callback(
+    inbox_id: int, relay: str, account: str, headers: bytes, body: bytes, received_at: datetime
+) -> HeldCallback:
+    callback = RawCallback(relay, RelayAccount(account), _read_headers(headers), body)
+    return HeldCallback(inbox_id, callback, received_at)

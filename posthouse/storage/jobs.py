@@ -1,0 +1,208 @@
+"""Jobs as a queue: claim, give back, and what compose needs of them. SQL in queries/jobs.sql."""
+
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from posthouse.domain.ids import (
+    AddressKey,
+    CampaignId,
+    ContentId,
+    InstanceId,
+    JobId,
+    MessageId,
+    TemplateId,
+    TemplateKey,
+)
+from posthouse.domain.job import ClaimedJob, Held, JsonObject, Status
+from posthouse.domain.message import Addressing, Mailbox
+from posthouse.domain.stream import Stream
+from posthouse.domain.template import TemplateVersion, Variable, VersionState
+from posthouse.storage.db import Database, Session
+
+#: The literal LIMITs there is a claim query for, largest first.
+CLAIM_SIZES: Final = (500, 100, 32, 10, 1)
+
+_NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Addressing(msgspec.Struct):
+    """The jsonb form: pairs of address and display name."""
+
+    to: list[tuple[str, str]] = []
+    cc: list[tuple[str, str]] = []
+    reply_to: list[tuple[str, str]] = []
+
+
+_read_addressing = msgspec.json.Decoder(_Addressing).decode
+_read_headers = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_read_variables = msgspec.json.Decoder(list[Variable]).decode
+
+
+def addressing_to_json(addressing: Addressing) -> bytes:
+    """The jsonb form of what To, Cc and Reply-To show."""
+    return msgspec.json.encode(
+        _Addressing(
+            *(
+                [(box.address, box.name) for box in boxes]
+                for boxes in (addressing.to, addressing.cc, addressing.reply_to)
+            )
+        )
+    )
+
+
+def addressing_from_json(raw: bytes | None, to_address: str) -> Addressing:
+    """None stands for the common case: To shows the recipient and nothing else."""
+    if raw is None:
+        return Addressing(to=(Mailbox(to_address),))
+    stored = _read_addressing(raw)
+    return Addressing(_boxes(stored.to), _boxes(stored.cc), _boxes(stored.reply_to))
+
+
+def _boxes(pairs: list[tuple[str, str]]) -> tuple[Mailbox, ...]:
+    return tuple(Mailbox(address, name) for address, name in pairs)
+
+
+def claim_size(free: int) -> int:
+    """The largest claim that never takes more than `free` jobs; 0 if even one is too many."""
+    return next((size for size in CLAIM_SIZES if size <= free), 0)
+
+
+async def claim(
+    db: Database, stream: Stream, worker: InstanceId, limit: int, floor: datetime | None
+) -> list[ClaimedJob]:
+    """Up to `limit` (one of CLAIM_SIZES) due jobs, committed as SENDING; suppressed ones end here."""
+    return await db.fetch_into(
+        _claimed, f"claim_{limit}", stream.value, worker, _NO_FLOOR if floor is None else floor
+    )
+
+
+async def claim_quarantined(db: Database, worker: InstanceId) -> list[ClaimedJob]:
+    """One job that two workers died of."""
+    return await db.fetch_into(_claimed, "claim_quarantined", worker)
+
+
+async def quarantine_waiting(db: Database) -> bool:
+    return await db.value(bool, "quarantine_waiting")
+
+
+async def release(db: Database, worker: InstanceId, held: Sequence[Held], due_at: datetime | None) -> int:
+    """Give back what was not begun; how many were still ours to give back."""
+    if not held:
+        return 0
+    ids = [h.job_id for h in held]
+    return await db.value(
+        int,
+        "release_jobs",
+        ids,
+        [h.attempt for h in held],
+        worker,
+        due_at,
+        min(ids),
+        max(ids),
+        Status.SENDING.value,
+    )
+
+
+async def disown(db: Database, worker: InstanceId, in_hand: Collection[Held]) -> int:
+    """Give back what is claimed for this worker beside what it knows to hold."""
+    claimed = await db.fetch_into(Held, "claimed_by", worker)
+    return await release(db, worker, [held for held in claimed if held not in in_hand], None)
+
+
+async def contents(
+    session: Session, ids: Iterable[ContentId]
+) -> dict[ContentId, tuple[str | None, str | None]]:
+    """HTML and text of mails that brought their own, by content id."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    rows = await session.fetch_into(_content, "contents", wanted, wanted[0], wanted[-1])
+    return dict(rows)
+
+
+async def template_versions(
+    session: Session, newest: Iterable[TemplateId], pinned: Iterable[tuple[TemplateId, int]]
+) -> dict[tuple[TemplateId, int | None], TemplateVersion]:
+    """Published versions by (template, version asked for); None asks for the newest."""
+    pairs = sorted(set(pinned))
+    rows = await session.fetch_into(
+        _version, "published_versions", sorted(set(newest)), [t for t, _ in pairs], [v for _, v in pairs]
+    )
+    return {(v.template_id, None if is_newest else v.version): v for v, is_newest in rows}
+
+
+def _content(
+    content_id: ContentId, html: str | None, text: str | None
+) -> tuple[ContentId, tuple[str | None, str | None]]:
+    return content_id, (html, text)
+
+
+def _version(
+    template_id: TemplateId,
+    key: TemplateKey,
+    version: int,
+    subject: str,
+    html: str | None,
+    text: str | None,
+    variables: bytes,
+    tracked: bool,
+    newest: bool,
+) -> tuple[TemplateVersion, bool]:
+    declared = tuple(_read_variables(variables))
+    found = TemplateVersion(
+        template_id, key, version, subject, html, text, declared, tracked, VersionState.PUBLISHED
+    )
+    return found, newest
+
+
+def _claimed(
+    job_id: UUID,
+    message_id: UUID,
+    stream: str,
+    attempt: int,
+    _status: str,
+    to_address: str,
+    address_key: str,
+    from_address: str,
+    subject: str | None,
+    template_id: int | None,
+    template_version: int | None,
+    template_vars: bytes | None,
+    content_id: UUID | None,
+    addressing: bytes | None,
+    headers: bytes | None,
+    campaign_id: UUID | None,
+    tracked: bool,
+    due_at: datetime,
+    expires_at: datetime,
+    deaths: int,
+) -> ClaimedJob:
+    """A row of a claim, columns in the query's order."""
+    return ClaimedJob(
+        JobId(job_id),
+        MessageId(message_id),
+        _STREAMS[stream],
+        attempt,
+        to_address,
+        AddressKey(address_key),
+        from_address,
+        subject,
+        None if template_id is None else TemplateId(template_id),
+        template_version,
+        None if template_vars is None else JsonObject(template_vars),
+        None if content_id is None else ContentId(content_id),
+        addressing_from_json(addressing, to_address),
+        None if campaign_id is None else CampaignId(campaign_id),
+        tracked,
+        due_at,
+        expires_at,
+        deaths,
+        () if headers is None else tuple(_read_headers(headers)),
+    )
+
+
+_STREAMS = {stream.value: stream for stream in Stream}

@@ -1,0 +1,84 @@
+"""Workers' beats, and what a dead one leaves behind. SQL in queries/leases.sql."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from posthouse.domain.ids import InstanceId, JobId
+from posthouse.domain.job import Status
+from posthouse.domain.stream import Stream
+from posthouse.storage.db import Database, Session, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Living:
+    instance: InstanceId
+    beat_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """A job that a dead worker held."""
+
+    job_id: JobId
+    attempt: int
+    stream: str
+    deaths: int
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An unknown outcome whose time to settle has come."""
+
+    job_id: JobId
+    attempt: int
+    stream: str
+    held: bool  # for the operator, and nobody came
+
+
+async def enlist(
+    db: Database, instance: InstanceId, role: str, stream: Stream | None, host: str, pid: int
+) -> None:
+    await db.execute("enlist_worker", instance, role, None if stream is None else stream.value, host, pid)
+
+
+async def beat(db: Database, instance: InstanceId) -> bool:
+    """False: this worker was declared dead."""
+    return await db.fetchval("beat", instance) is not None
+
+
+async def retire(db: Database, instance: InstanceId) -> None:
+    await db.execute("retire_worker", instance)
+
+
+async def living(session: Session) -> list[Living]:
+    return await session.fetch_into(Living, "living_workers")
+
+
+async def bury(tx: Transaction, worker: Living) -> bool:
+    """Mark it dead unless it has beaten since it was looked at."""
+    return bool(await tx.fetch("bury_worker", worker.instance, worker.beat_at))
+
+
+async def held_by(tx: Transaction, instance: InstanceId) -> list[Left]:
+    """Its jobs in SENDING, locked in key order."""
+    return await tx.fetch_into(Left, "held_by", instance)
+
+
+async def count_deaths(tx: Transaction, jobs: Sequence[JobId]) -> None:
+    if jobs:
+        await tx.execute("count_deaths", jobs, min(jobs), max(jobs))
+
+
+async def doubts_due(session: Session) -> list[Doubt]:
+    return await session.fetch_into(Doubt, "doubts_due")
+
+
+async def hold_doubts(tx: Transaction, jobs: Sequence[JobId], until: datetime) -> None:
+    if jobs:
+        await tx.execute("hold_doubts", jobs, min(jobs), max(jobs), until, Status.UNKNOWN.value)
+
+
+async def forget(db: Database) -> None:
+    """Rows of workers that ended more than a week ago."""
+    await db.execute("forget_workers")

@@ -1,0 +1,147 @@
+-- name: claim_{limit}
+-- for limit in 1 10 32 100 500
+-- Takes due jobs of a stream for one worker; suppressed and expired ones end here, in the same statement.
+--
+-- The LIMIT is a literal: as a parameter it made a hash join over all partitions (0.5 s against 4.5 ms). The
+-- suppressions are looked up for the picked ids only: as an anti-join inside the pick the planner read all
+-- 200,000 of them and the backlog for every claim. $3 is the floor below which lie only the dead index
+-- entries of earlier claims; every second one claim goes without it.
+WITH picked AS MATERIALIZED (
+    SELECT job_id, stream, address_key, expires_at
+    FROM email_job
+    WHERE status = 'PENDING' AND stream = $1 AND due_at <= now() AND due_at >= $3 AND deaths < 2
+    ORDER BY due_at
+    LIMIT {limit}
+    FOR NO KEY UPDATE SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT p.job_id, s.reason, s.scope, s.added_at,
+           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
+                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
+                ELSE 'SENDING' END AS verdict
+    FROM picked p
+    LEFT JOIN LATERAL (
+        SELECT reason, scope, added_at
+        FROM email_suppression
+        WHERE address_key = p.address_key
+          AND (scope = 'all' OR scope = p.stream)
+          AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY scope, reason
+        LIMIT 1
+    ) s ON true
+), claimed AS (
+    UPDATE email_job j
+    SET status = judged.verdict,
+        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
+        claimed_by = $2
+    FROM judged
+    WHERE j.job_id = judged.job_id
+    RETURNING j.*, judged.reason, judged.scope, judged.added_at
+), told AS (
+    INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
+    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
+           CASE WHEN status = 'EXPIRED'
+                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
+                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
+    FROM claimed
+    WHERE status <> 'SENDING'
+    RETURNING job_id
+), told_booked AS (
+    INSERT INTO event_ledger (day, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
+), booked AS (
+    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, 'PENDING', status, count(*)
+    FROM claimed
+    GROUP BY 1, 2, 3, 5
+)
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
+       template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
+       expires_at, deaths
+FROM claimed
+ORDER BY due_at;
+
+-- name: claim_quarantined
+-- One job that two workers died of, for the process that handles such jobs alone.
+WITH picked AS MATERIALIZED (
+    SELECT job_id
+    FROM email_job
+    WHERE status = 'PENDING' AND deaths >= 2 AND due_at <= now()
+    ORDER BY due_at
+    LIMIT 1
+    FOR NO KEY UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE email_job j
+    SET status = 'SENDING', attempt = j.attempt + 1, claimed_by = $1
+    FROM picked
+    WHERE j.job_id = picked.job_id
+    RETURNING j.*
+), booked AS (
+    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, 'PENDING', status, 1 FROM claimed
+)
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
+       template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
+       expires_at, deaths
+FROM claimed;
+
+-- name: quarantine_waiting
+-- Whether the quarantine process has anything to do.
+SELECT EXISTS (
+    SELECT FROM email_job WHERE status = 'PENDING' AND deaths >= 2 AND due_at <= now()
+);
+
+-- name: release_jobs
+-- Gives back jobs whose hand-over was not begun. $1, $2: ids and attempts; $3: the worker; $4: a later
+-- due_at or null; $5, $6: lowest and highest id (prunes partitions); $7: SENDING, a parameter because a
+-- literal made the planner read the whole pending index.
+WITH held AS MATERIALIZED (
+    SELECT j.job_id
+    FROM unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
+    JOIN email_job j ON j.job_id = h.job_id
+    WHERE j.job_id >= $5 AND j.job_id <= $6
+      AND j.attempt = h.attempt AND j.claimed_by = $3 AND j.status = $7
+    ORDER BY j.job_id
+    FOR NO KEY UPDATE OF j
+), released AS (
+    UPDATE email_job j
+    SET status = 'PENDING', due_at = coalesce($4, j.due_at)
+    FROM held
+    WHERE j.job_id = held.job_id AND j.job_id >= $5 AND j.job_id <= $6
+    RETURNING j.created_at, j.stream, j.campaign_id
+), booked AS (
+    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, $7, 'PENDING', count(*)
+    FROM released
+    GROUP BY 1, 2, 3
+)
+SELECT count(*) FROM released;
+
+-- name: claimed_by
+-- What stands as claimed for a worker.
+SELECT job_id, attempt FROM email_job WHERE status = 'SENDING' AND claimed_by = $1 ORDER BY job_id;
+
+-- name: contents
+-- Bodies of mails that brought their own. $2, $3: lowest and highest id.
+SELECT content_id, html, text FROM email_content
+WHERE content_id = ANY($1::uuid[]) AND content_id >= $2 AND content_id <= $3;
+
+-- name: published_versions
+-- The newest published version of each template, and each version asked for by number.
+-- $1: templates whose newest is wanted; $2, $3: template and version pairs.
+SELECT v.template_id, t.key, v.version, v.subject_template, v.html_template, v.text_template, v.variables,
+       v.tracked, true AS newest
+FROM unnest($1::int[]) AS wanted (template_id)
+JOIN LATERAL (
+    SELECT * FROM email_template_version
+    WHERE template_id = wanted.template_id AND published_at IS NOT NULL
+    ORDER BY version DESC
+    LIMIT 1
+) v ON true
+JOIN email_template t ON t.template_id = v.template_id
+UNION ALL
+SELECT v.template_id, t.key, v.version, v.subject_template, v.html_template, v.text_template, v.variables,
+       v.tracked, false
+FROM unnest($2::int[], $3::int[]) AS pinned (template_id, version)
+JOIN email_template_version v ON v.template_id = pinned.template_id AND v.version = pinned.version
+JOIN email_template t ON t.template_id = v.template_id;

@@ -1,0 +1,59 @@
+-- name: enlist_worker
+INSERT INTO worker (instance_id, role, stream, host, pid) VALUES ($1, $2, $3, $4, $5);
+
+-- name: beat
+-- Returns nothing for a worker that was declared dead: it must end.
+UPDATE worker SET beat_at = clock_timestamp() WHERE instance_id = $1 AND dead_at IS NULL RETURNING beat_at;
+
+-- name: retire_worker
+-- A clean stop: nothing is held any more.
+UPDATE worker SET dead_at = clock_timestamp() WHERE instance_id = $1 AND dead_at IS NULL;
+
+-- name: living_workers
+SELECT instance_id, beat_at FROM worker WHERE dead_at IS NULL;
+
+-- name: bury_worker
+-- Only if it still has not beaten since it was last looked at.
+UPDATE worker SET dead_at = clock_timestamp()
+WHERE instance_id = $1 AND beat_at = $2 AND dead_at IS NULL
+RETURNING role, stream, host, pid;
+
+-- name: held_by
+-- What a dead worker held, locked in key order.
+SELECT job_id, attempt, stream, deaths
+FROM email_job
+WHERE status = 'SENDING' AND claimed_by = $1
+ORDER BY job_id
+FOR NO KEY UPDATE;
+
+-- name: count_deaths
+-- $2, $3: lowest and highest id.
+UPDATE email_job SET deaths = deaths + 1
+WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3;
+
+-- name: doubts_due
+-- Unknown outcomes whose time has come; in_doubt says that one was held for the operator before.
+SELECT job_id, attempt, stream, in_doubt
+FROM email_job
+WHERE status = 'UNKNOWN' AND due_at <= now()
+ORDER BY due_at
+LIMIT 500;
+
+-- name: hold_doubts
+-- Held for the operator: looked at again only when their time is up. $2, $3: lowest and highest id; $5:
+-- UNKNOWN, a parameter so that the planner goes by the ids.
+WITH locked AS MATERIALIZED (
+    SELECT job_id FROM email_job
+    WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3 AND status = $5
+    ORDER BY job_id
+    FOR NO KEY UPDATE
+)
+UPDATE email_job j SET due_at = $4, in_doubt = true
+FROM locked
+WHERE j.job_id = locked.job_id AND j.job_id >= $2 AND j.job_id <= $3;
+
+-- name: job_standing
+SELECT job_id, attempt, status FROM email_job WHERE job_id = $1;
+
+-- name: forget_workers
+DELETE FROM worker WHERE dead_at < now() - interval '7 days';

@@ -1,0 +1,200 @@
+"""Set-based writes behind status.apply: lock, store, move, keep the books. SQL in queries/record.sql."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+
+from posthouse.domain.event import Event
+from posthouse.domain.ids import AddressKey, CampaignId, EventId, JobId
+from posthouse.domain.job import Status
+from posthouse.domain.stream import Stream
+from posthouse.domain.suppression import SuppressionReason, SuppressionScope
+from posthouse.storage.db import Session, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class LockedJob:
+    """A job's row, locked until the transaction ends. Fields in the order of the query's columns."""
+
+    job_id: JobId
+    status: str
+    attempt: int
+    in_doubt: bool
+    stream: str
+    campaign_id: CampaignId | None
+    address_key: AddressKey
+    day: date
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    job_id: JobId
+    status: Status
+    in_doubt: bool
+    due_at: datetime | None
+    sent_at: datetime | None
+    relay: str | None
+    provider_message_id: str | None
+    soft_retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """When each mark was first set; None leaves it as it is."""
+
+    job_id: JobId
+    opened_at: datetime | None = None
+    clicked_at: datetime | None = None
+    complained_at: datetime | None = None
+    unsubscribed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A change of state as the books see it."""
+
+    day: date
+    stream: str
+    campaign_id: CampaignId | None
+    from_status: str
+    to_status: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewSuppression:
+    address: AddressKey
+    scope: SuppressionScope
+    reason: SuppressionReason
+    added_at: datetime
+    job_id: JobId
+    note: str
+
+
+async def lock_jobs(tx: Transaction, ids: Iterable[JobId]) -> dict[JobId, LockedJob]:
+    """The jobs of these ids that exist, locked in key order."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    rows = await tx.fetch_into(LockedJob, "lock_jobs", wanted, wanted[0], wanted[-1])
+    return {row.job_id: row for row in rows}
+
+
+async def insert_events(tx: Transaction, events: Sequence[Event]) -> set[EventId]:
+    """Store events of locked jobs; the ids of those that were not there yet."""
+    ordered = sorted(events, key=lambda e: (e.job_id, e.event_id))
+    return set(await tx.fetch_into(EventId, "insert_events", *_event_columns(ordered)))
+
+
+async def soft_bounced_attempts(session: Session, ids: Iterable[JobId]) -> dict[JobId, set[int]]:
+    """The attempts of each job that ended in a soft bounce."""
+    wanted = sorted(set(ids))
+    attempts: dict[JobId, set[int]] = {job_id: set() for job_id in wanted}
+    if wanted:
+        for job_id, attempt in await session.fetch_into(
+            _attempt, "soft_bounces", wanted, wanted[0], wanted[-1]
+        ):
+            attempts[job_id].add(attempt)
+    return attempts
+
+
+async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
+    """New states of locked jobs."""
+    if not moves:
+        return
+    ids = [m.job_id for m in moves]
+    await tx.fetchval(
+        "move_jobs",
+        ids,
+        [m.status.value for m in moves],
+        [m.in_doubt for m in moves],
+        [m.due_at for m in moves],
+        [m.sent_at for m in moves],
+        [m.relay for m in moves],
+        [m.provider_message_id for m in moves],
+        [m.soft_retry for m in moves],
+        min(ids),
+        max(ids),
+    )
+
+
+async def mark_jobs(tx: Transaction, marks: Sequence[Marks]) -> None:
+    """First times of marks on locked jobs."""
+    if not marks:
+        return
+    ids = [m.job_id for m in marks]
+    await tx.execute(
+        "mark_jobs",
+        ids,
+        [m.opened_at for m in marks],
+        [m.clicked_at for m in marks],
+        [m.complained_at for m in marks],
+        [m.unsubscribed_at for m in marks],
+        min(ids),
+        max(ids),
+    )
+
+
+async def suppress(tx: Transaction, new: Sequence[NewSuppression]) -> None:
+    """Suppressions that events cause; one that is there stays as it is."""
+    if not new:
+        return
+    once = {(s.address, s.scope, s.reason): s for s in reversed(new)}.values()
+    await tx.execute(
+        "suppress",
+        [s.address for s in once],
+        [s.scope.value for s in once],
+        [s.reason.value for s in once],
+        [s.added_at for s in once],
+        [s.job_id for s in once],
+        [s.note for s in once],
+    )
+
+
+async def book(tx: Transaction, deltas: Mapping[Delta, int], stored: Counter[date]) -> None:
+    """One recording's rows of the books, grouped."""
+    if not deltas and not stored:
+        return
+    await tx.execute(
+        "book",
+        [d.day for d in deltas],
+        [d.stream for d in deltas],
+        [d.campaign_id for d in deltas],
+        [d.from_status for d in deltas],
+        [d.to_status for d in deltas],
+        list(deltas.values()),
+        list(stored.keys()),
+        list(stored.values()),
+    )
+
+
+def stream_of(job: LockedJob) -> Stream:
+    return Stream(job.stream)
+
+
+def _attempt(job_id: JobId, attempt: int) -> tuple[JobId, int]:
+    return job_id, attempt
+
+
+def _event_columns(events: Sequence[Event]) -> list[list[object]]:
+    """Events turned on their side: one list a column, in the order insert_events takes them."""
+    return [
+        [e.job_id for e in events],
+        [e.event_id for e in events],
+        [e.attempt for e in events],
+        [e.type.value for e in events],
+        [e.origin.value for e in events],
+        [e.occurred_at for e in events],
+        [None if e.bounce is None else e.bounce.value for e in events],
+        [e.reason or None for e in events],
+        [e.relay for e in events],
+        [e.provider_message_id for e in events],
+        [e.smtp_code for e in events],
+        [e.enhanced_code for e in events],
+        [e.diagnostic or None for e in events],
+        [e.url for e in events],
+        [e.user_agent for e in events],
+        [e.machine for e in events],
+        [e.template_version for e in events],
+        [e.raw for e in events],
+    ]

@@ -1,0 +1,132 @@
+"""What a worker does with the jobs it claimed, as one sentence: compose, hand over, record."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from posthouse.bus.port import JobSource
+from posthouse.clock import Clock
+from posthouse.delivery.router import Router
+from posthouse.delivery.verdict import Backoff, HandedOver, event_of, failed
+from posthouse.domain.errors import NotNow, RenderFailed
+from posthouse.domain.event import Event
+from posthouse.domain.job import ClaimedJob, Held
+from posthouse.domain.message import RawMail, Rendered
+from posthouse.failpoints import failpoint
+from posthouse.relays.base import Gate, Relay
+from posthouse.telemetry import Metrics
+from posthouse.worker.recorder import Recorder
+
+#: Mails handed over, and recorded, together; one slow answer holds up no more than these.
+SET_SIZE: Final = 16
+#: A job that could not begin for want of a relay or a connection comes back within about this long.
+COMES_BACK: Final = 1.0
+
+Ready = tuple[ClaimedJob, Rendered]
+Finished = Callable[[Sequence[ClaimedJob]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What handling needs, bound by the composition root."""
+
+    source: JobSource
+    #: Renders a claim and makes its links durable, in order. Raises NotNow.
+    compose: Callable[[Sequence[ClaimedJob]], Awaitable[Sequence[Rendered | RenderFailed]]]
+    to_raw: Callable[[Rendered], RawMail]
+    router: Router
+    recorder: Recorder
+    gate: Gate
+    clock: Clock
+    rng: random.Random
+    backoff: Backoff
+    metrics: Metrics
+
+
+async def handle(tools: Tools, jobs: Sequence[ClaimedJob], finished: Finished) -> None:
+    """Take a claim to its outcomes; `finished` is told of each set of which nothing is in hand any more."""
+    failpoint("worker.claimed")
+    try:
+        composed = await tools.compose(jobs)
+    except NotNow:
+        await _give_back(tools, [job.held for job in jobs])
+        finished(jobs)
+        return
+    failpoint("worker.composed")
+    ready: list[Ready] = []
+    broken: list[tuple[ClaimedJob, RenderFailed]] = []
+    for job, result in zip(jobs, composed, strict=True):
+        if isinstance(result, RenderFailed):
+            broken.append((job, result))
+        else:
+            ready.append((job, result))
+    async with asyncio.TaskGroup() as sets:
+        if broken:
+            sets.create_task(_end_broken(tools, broken, finished))
+        for start in range(0, len(ready), SET_SIZE):
+            sets.create_task(_deliver(tools, ready[start : start + SET_SIZE], finished))
+
+
+async def _end_broken(
+    tools: Tools, broken: Sequence[tuple[ClaimedJob, RenderFailed]], finished: Finished
+) -> None:
+    """Mails that cannot be composed end here, each with its reason."""
+    now = tools.clock.now()
+    await tools.recorder.recorded([failed(job, error.message, now) for job, error in broken])
+    finished([job for job, _ in broken])
+
+
+async def _deliver(tools: Tools, ready: Sequence[Ready], finished: Finished) -> None:
+    """Hand over one set and record what became of it."""
+    events, not_begun = await _hand_over(tools, ready)
+    failpoint("worker.before_record")
+    await tools.recorder.recorded(events)
+    failpoint("worker.recorded")
+    await _give_back(tools, not_begun)
+    finished([job for job, _ in ready])
+
+
+async def _hand_over(tools: Tools, ready: Sequence[Ready]) -> tuple[list[Event], list[Held]]:
+    """The events of those that were handed over, and the jobs that were not begun."""
+    relay = tools.router.choose()
+    if relay is None:
+        return [], [job.held for job, _ in ready]
+    outcomes = await relay.send_many([_for(relay, tools, mail) for _, mail in ready], tools.gate)
+    tools.router.learn(relay, outcomes)
+    now = tools.clock.now()
+    events: list[Event] = []
+    not_begun: list[Held] = []
+    for (job, mail), outcome in zip(ready, outcomes, strict=True):
+        tools.metrics.outcomes.labels(relay.account, type(outcome).__name__).inc()
+        done = HandedOver(job, outcome, relay.account, now, mail.template_version)
+        event = event_of(done, tools.backoff, tools.rng)
+        if event is None:
+            not_begun.append(job.held)
+            continue
+        events.append(event)
+        age = (now - job.due_at).total_seconds()
+        tools.metrics.handover_age.labels(job.stream.value).observe(max(0.0, age))
+    return events, not_begun
+
+
+def _for(relay: Relay, tools: Tools, mail: Rendered) -> Rendered | RawMail:
+    return tools.to_raw(mail) if relay.capabilities.takes_raw else mail
+
+
+async def _give_back(tools: Tools, held: Sequence[Held]) -> None:
+    """Back to PENDING, a little later, where suppression is checked again. Without a lease they are left to
+    the sweeper, who has them already or soon will."""
+    if not held:
+        return
+    pause = max(COMES_BACK * tools.rng.random(), tools.router.resumes_in())
+    due_at = tools.clock.now() + timedelta(seconds=pause)
+    while tools.gate():
+        try:
+            await tools.source.release(held, due_at)
+        except NotNow:
+            await asyncio.sleep(COMES_BACK * tools.rng.random())
+        else:
+            return

@@ -1,0 +1,123 @@
+"""The event processor: relay callbacks from the log, normalised, recorded; what fits nowhere is set aside."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Final
+
+from posthouse.bus.port import CallbackBatch, EventLog, HeldCallback
+from posthouse.clock import Clock
+from posthouse.domain.errors import NotNow
+from posthouse.domain.event import Event
+from posthouse.failpoints import failpoint
+from posthouse.ingest.normalize import Normalized, Refused
+from posthouse.relays.base import RawCallback, Unplaced
+from posthouse.status.apply import Applied
+from posthouse.telemetry import Metrics, log
+
+#: Callbacks read, and events recorded, at a time.
+CALLBACKS: Final = 50
+EVENTS: Final = 500
+POLL: Final = 0.25
+#: An event may name a job that this database does not have yet only by mistake or after a restore.
+HOMELESS_WAIT: Final = timedelta(hours=1)
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorTools:
+    log: EventLog
+    normalize: Callable[[RawCallback], Normalized | Refused]
+    record: Callable[[Sequence[Event]], Awaitable[Applied]]
+    #: A verified bounce or complaint counts for its address even when its job is not ours or long gone.
+    suppress: Callable[[Sequence[Unplaced]], Awaitable[None]]
+    clock: Clock
+    metrics: Metrics
+
+
+async def run(tools: ProcessorTools, stop: asyncio.Event) -> None:
+    """Process until `stop`. What was read and not finished is read again by the next processor."""
+    while not stop.is_set():
+        try:
+            done = await step(tools)
+        except NotNow as error:
+            log.warning("cannot process callbacks", reason=error.message)
+            done = 0
+        if done == 0:
+            await tools.log.wait(POLL)
+
+
+async def step(tools: ProcessorTools) -> int:
+    """Read, normalise, record, set aside, acknowledge: one batch. Returns how many callbacks."""
+    async with tools.log.read(CALLBACKS) as batch:
+        if not batch.callbacks:
+            return 0
+        read = [(held, tools.normalize(held.callback)) for held in batch.callbacks]
+        failpoint("processor.read")
+        homeless = await _record(tools, [event for _, found in read for event in _events(found)])
+        failpoint("processor.recorded")
+        for held, found in read:
+            await _set_aside(tools, batch, held, found)
+        await _put_off(tools, batch, read, homeless)
+    failpoint("processor.acknowledged")
+    return len(read)
+
+
+def _events(found: Normalized | Refused) -> Sequence[Event]:
+    return () if isinstance(found, Refused) else found.events
+
+
+async def _record(tools: ProcessorTools, events: Sequence[Event]) -> set[Event]:
+    homeless: set[Event] = set()
+    for start in range(0, len(events), EVENTS):
+        part = events[start : start + EVENTS]
+        applied = await tools.record(part)
+        homeless.update(applied.homeless)
+        for event in part:
+            tools.metrics.events.labels(event.type.value).inc()
+    return homeless
+
+
+async def _set_aside(
+    tools: ProcessorTools, batch: CallbackBatch, held: HeldCallback, found: Normalized | Refused
+) -> None:
+    """Bodies that cannot be read, and events that name no job of ours."""
+    if isinstance(found, Refused):
+        await _bury(tools, batch, held, found.reason, held.callback.body)
+        return
+    await tools.suppress(found.unplaced)
+    for unplaced in found.unplaced:
+        await _bury(tools, batch, held, "names no job of ours", unplaced.raw)
+
+
+async def _put_off(
+    tools: ProcessorTools,
+    batch: CallbackBatch,
+    read: Sequence[tuple[HeldCallback, Normalized | Refused]],
+    homeless: set[Event],
+) -> None:
+    """Events whose job is unknown are looked at once more after an hour, then set aside."""
+    if not homeless:
+        return
+    now = tools.clock.now()
+    for held, found in read:
+        lost = [event for event in _events(found) if event in homeless]
+        if not lost:
+            continue
+        if now - held.received_at < HOMELESS_WAIT:
+            await batch.postpone(held, held.received_at + HOMELESS_WAIT)
+            continue
+        await tools.suppress([_unplaced(event) for event in lost])
+        for event in lost:
+            await _bury(tools, batch, held, "its job is not known", event.raw or b"")
+
+
+def _unplaced(event: Event) -> Unplaced:
+    return Unplaced(event.recipient, event.type, event.bounce, event.raw or b"")
+
+
+async def _bury(
+    tools: ProcessorTools, batch: CallbackBatch, held: HeldCallback, reason: str, payload: bytes
+) -> None:
+    tools.metrics.dead_letters.labels(held.callback.relay).inc()
+    await batch.set_aside(held, reason, payload)
