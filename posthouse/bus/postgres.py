@@ -1,5 +1,6 @@
 """The embedded bus: the job table is the queue, relay_inbox is the log; hints wake, polling makes sure."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -50,7 +51,7 @@ class PostgresJobs:
         self, db: Database, listener: Listener, clock: Clock, stream: Stream, worker: InstanceId
     ) -> None:
         self._db = db
-        self._listener = listener
+        self._ear = listener.subscribe(jobs_channel(stream))
         self._clock = clock
         self._stream = stream
         self._worker = worker
@@ -74,7 +75,7 @@ class PostgresJobs:
         return await jobs.disown(self._db, self._worker, in_hand)
 
     async def wait(self, timeout: float) -> None:
-        await self._listener.wait(jobs_channel(self._stream), timeout)
+        await self._ear.wait(timeout)
 
     def pause(self) -> None:
         self._paused = True
@@ -93,9 +94,8 @@ class PostgresJobs:
 class QuarantinedJobs:
     """bus.port.JobSource of the process that handles, alone, mails that workers died of."""
 
-    def __init__(self, db: Database, listener: Listener, worker: InstanceId) -> None:
+    def __init__(self, db: Database, worker: InstanceId) -> None:
         self._db = db
-        self._listener = listener
         self._worker = worker
         self._paused = False
 
@@ -111,7 +111,7 @@ class QuarantinedJobs:
         return await jobs.disown(self._db, self._worker, in_hand)
 
     async def wait(self, timeout: float) -> None:
-        await self._listener.wait(jobs_channel(Stream.TRANSACTIONAL), timeout)
+        await asyncio.sleep(timeout)
 
     def pause(self) -> None:
         self._paused = True
@@ -149,7 +149,7 @@ class PostgresCallbacks:
         self, db: Database, listener: Listener, after_append: Callable[[RelayAccount], None]
     ) -> None:
         self._db = db
-        self._listener = listener
+        self._ear = listener.subscribe(CALLBACKS_CHANNEL)
         self._after_append = after_append
 
     async def append(self, callbacks: Sequence[RawCallback]) -> None:
@@ -171,7 +171,7 @@ class PostgresCallbacks:
             await batch.finish()
 
     async def wait(self, timeout: float) -> None:
-        await self._listener.wait(CALLBACKS_CHANNEL, timeout)
+        await self._ear.wait(timeout)
 
 
 _read_headers = msgspec.json.Decoder(dict[str, str]).decode
