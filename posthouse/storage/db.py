@@ -89,32 +89,33 @@ _SETTINGS: Mapping[PoolKind, PoolSettings] = {
 class Database:
     """A pool and the named queries. Each call by itself is one statement and commits by itself."""
 
-    __slots__ = ("_pool", "_settings", "dsn", "queries")
+    __slots__ = ("_acquire_timeout", "_pool", "dsn", "queries")
 
-    def __init__(self, dsn: str, pool: asyncpg.Pool, settings: PoolSettings, queries: Queries) -> None:
+    def __init__(self, dsn: str, pool: asyncpg.Pool, queries: Queries, *, acquire_timeout: float) -> None:
         self.dsn = dsn
         self.queries = queries
         self._pool = pool
-        self._settings = settings
+        self._acquire_timeout = acquire_timeout
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
         """A connection without a transaction: every statement commits by itself. Raises NotNow."""
-        connection = await self._acquire()
-        try:
-            yield Session(connection, self.queries)
-        finally:
-            await self._release(connection)
+        async with self._lent() as connection:
+            session = Session(connection, self.queries)
+            try:
+                yield session
+            finally:
+                session.forget()
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Commits when the block ends, rolls back when it raises. Raises NotNow."""
-        connection = await self._acquire()
-        try:
-            async with begun(connection):
-                yield Transaction(connection, self.queries)
-        finally:
-            await self._release(connection)
+        async with self._lent() as connection, begun(connection):
+            transaction = Transaction(connection, self.queries)
+            try:
+                yield transaction
+            finally:
+                transaction.forget()
 
     async def fetch(self, name: str, *args: object) -> list[Row]:
         async with self.session() as session:
@@ -147,25 +148,33 @@ class Database:
         except TimeoutError:
             self._pool.terminate()
 
-    async def _acquire(self) -> asyncpg.Connection:
+    @asynccontextmanager
+    async def _lent(self) -> AsyncIterator[asyncpg.Connection]:
         with Edge():
-            return await self._pool.acquire(timeout=self._settings.acquire_timeout)
-
-    async def _release(self, connection: asyncpg.Connection) -> None:
-        # What was committed stays so: a connection lost on its way back is nobody's failure.
-        with suppress(NotNow), Edge(connection):
-            await self._pool.release(connection, timeout=5.0)
+            connection = await self._pool.acquire(timeout=self._acquire_timeout)
+        try:
+            yield connection
+        finally:
+            # What was committed stays so: a connection lost on its way back is nobody's failure.
+            with suppress(NotNow), Edge(connection):
+                await self._pool.release(connection, timeout=5.0)
 
 
 async def open_pool(
-    dsn: str, kind: PoolKind, queries: Queries, *, max_size: int | None = None, min_size: int = 1
+    dsn: str,
+    kind: PoolKind,
+    queries: Queries,
+    *,
+    max_size: int | None = None,
+    acquire_timeout: float | None = None,
 ) -> Database:
-    """A connected pool. Raises NotNow when the server is away, Misconfigured when it refuses us."""
+    """A connected pool; None takes the kind's own size and patience (seconds). Raises NotNow when the server
+    is away, Misconfigured when it refuses us."""
     settings = _SETTINGS[kind]
     with refusals_as_misconfigured(), Edge():
         pool = await asyncpg.create_pool(
             dsn,
-            min_size=min_size,
+            min_size=1,
             max_size=settings.max_size if max_size is None else max_size,
             init=set_codecs,
             reset=_keep_session,
@@ -176,7 +185,8 @@ async def open_pool(
             max_cacheable_statement_size=0,
             server_settings=dict(settings.server_settings),
         )
-    return Database(dsn, pool, settings, queries)
+    patience = settings.acquire_timeout if acquire_timeout is None else acquire_timeout
+    return Database(dsn, pool, queries, acquire_timeout=patience)
 
 
 class Wire(Session):

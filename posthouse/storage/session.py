@@ -42,6 +42,7 @@ _GONE = (
     asyncpg.LockNotAvailableError,  # lock_timeout
     asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a fail-over
     asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InternalClientError,  # the server said good-bye between two statements: asyncpg's states tangle
     OSError,  # refused, no such socket, reset; TimeoutError is one
 )
 _CONFLICT = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -77,8 +78,17 @@ class Edge:
         # InterfaceError is also how asyncpg reports misuse, which must not pass for an outage.
         if not isinstance(error, asyncpg.InterfaceError):
             return False
-        closed = self._connection is not None and self._connection.is_closed()
-        return bool(closed) or "is closing" in str(error) or "is closed" in str(error)
+        return is_gone(self._connection) or "is closing" in str(error) or "is closed" in str(error)
+
+
+def is_gone(connection: asyncpg.Connection | None) -> bool:
+    """Whether a connection has ended, whoever ended it."""
+    if connection is None:
+        return False
+    try:
+        return bool(connection.is_closed())
+    except asyncpg.InterfaceError:  # the pool takes back a connection that ends while it is lent
+        return True
 
 
 def _checked(kind: type[T], value: object, name: str) -> T:
@@ -108,6 +118,10 @@ class Session:
 
     def sql(self, name: str) -> str:
         return self._queries[name]
+
+    def forget(self) -> None:
+        """The loan is over. Using it afterwards must not look like a connection that was lost."""
+        self._connection = None
 
     async def fetch(self, name: str, *args: object) -> list[Row]:
         rows: list[Row]
@@ -204,7 +218,7 @@ async def begun(connection: asyncpg.Connection) -> AsyncIterator[None]:
         yield
     except BaseException:
         # A connection that is gone has rolled back by itself; the error that ended the block is to be seen.
-        if not connection.is_closed():
+        if not is_gone(connection):
             with Edge(connection):
                 await transaction.rollback()
         raise
