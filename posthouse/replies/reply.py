@@ -52,7 +52,12 @@ class Reply(NamedTuple):
 
 
 class ReplyReader:
-    """Bytes in, whole replies out. Linear in what it is fed, and bounded in what it keeps."""
+    """Bytes in, whole replies out. Linear in what it is fed, and bounded in what it keeps.
+
+    `fault` is set when the peer went wrong: what it said before that still counts, nothing after it does.
+    """
+
+    fault: MalformedReply | None = None
 
     def __init__(self) -> None:
         self._tail = b""
@@ -65,13 +70,24 @@ class ReplyReader:
         return bool(self._tail or self._lines)
 
     def feed(self, data: bytes) -> list[Reply]:
-        """The replies that these bytes complete. Raises MalformedReply, and is of no use after that."""
-        if self._tail:
-            data = self._tail + data
-        *lines, self._tail = data.split(b"\n")
+        """The replies that these bytes complete, up to a fault. Never raises."""
+        replies: list[Reply] = []
+        try:
+            self._read(data, replies)
+        except MalformedReply as fault:
+            self.fault, self._tail = fault, b""
+        return replies
+
+    def _read(self, data: bytes, replies: list[Reply]) -> None:
+        if self.fault is not None:
+            raise self.fault
+        *lines, self._tail = (self._tail + data).split(b"\n")
+        for line in lines:
+            reply = self._line(line)
+            if reply is not None:
+                replies.append(reply)
         if len(self._tail) > MAX_LINE_BYTES:
             raise MalformedReply("a line without an end")
-        return [reply for line in lines if (reply := self._line(line)) is not None]
 
     def _line(self, line: bytes) -> Reply | None:
         if line.endswith(b"\r"):
