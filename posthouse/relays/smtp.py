@@ -23,7 +23,6 @@ from posthouse.relays.base import (
     TryLater,
 )
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES, SmtpAccount, Tls
-from posthouse.relays.smtp_client import Timeouts
 from posthouse.relays.smtp_connect import ConnectFailed
 from posthouse.relays.smtp_line import Timeouts
 from posthouse.relays.smtp_pool import NoConnection, SessionPool
