@@ -383,13 +383,6 @@ async def test_the_request_says_all_of_the_mail(harness: SendGridHarness) -> Non
     }
 
 
-async def test_a_domain_that_is_not_ascii_goes_as_idna(harness: SendGridHarness) -> None:
-    outcome = await send_one(harness.relay(), rendered(Letter("ann@bücher.example")))
-    assert isinstance(outcome, Accepted)
-    [mail] = harness.received()
-    assert mail.recipient == "ann@xn--bcher-kva.example"
-
-
 @pytest.mark.parametrize(
     ("answer", "kind"),
     [

@@ -205,9 +205,10 @@ def _read(raw: bytes, source: _Source) -> Event | Unplaced:
     word = _text(entry, "event", 100)
     kind = WORDS.get(word, EventType.UNKNOWN)
     bounce = _bounce_class(entry) if kind is EventType.BOUNCED else None
+    recipient = _text(entry, "email", 320) or None
     job_id, attempt = _job_id(entry), _attempt(entry)
     if job_id is None or attempt is None:
-        return Unplaced(_text(entry, "email", 320) or None, kind.value, bounce, raw)
+        return Unplaced(recipient, kind, bounce, raw)
     diagnostic = _text(entry, "response") or _text(entry, "reason")
     return Event(
         job_id=job_id,
@@ -227,6 +228,7 @@ def _read(raw: bytes, source: _Source) -> Event | Unplaced:
         user_agent=_text(entry, "useragent") or None,
         machine=entry.get("sg_machine_open") is True,
         raw=raw,
+        recipient=recipient,
     )
 
 

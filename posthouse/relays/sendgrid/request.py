@@ -4,7 +4,6 @@ import re
 from typing import Final
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
 
 from posthouse.domain.message import Attachment, Mailbox, Rendered
 
@@ -123,15 +122,10 @@ def _person(mailbox: Mailbox) -> _Person:
 
 def _ascii_address(address: str) -> str:
     _one_line(address, "an address")
-    if address.isascii():
-        return address
-    try:
-        parsed = validate_email(address, check_deliverability=False)
-    except EmailNotValidError as error:
-        raise CannotExpress(f"an address is not valid: {error}") from error
-    if parsed.ascii_email is None:
+    if not address.isascii():
+        # Domains arrive as A-labels, so it is the local part.
         raise CannotExpress("SendGrid takes no address whose local part is not ASCII (RFC 6531)")
-    return parsed.ascii_email
+    return address
 
 
 def _contents(mail: Rendered) -> list[_Content]:
