@@ -18,9 +18,10 @@ _SAMPLES = 3
 class DatabaseClock:
     """Our monotonic clock plus an offset, measured again each minute."""
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    def __init__(self, database: Database, clock: Clock, *, measure_every: float = MEASURE_EVERY) -> None:
         self._database = database
         self._clock = clock
+        self._measure_every = measure_every  # seconds
         self._offset_ms: float | None = None
 
     def now_ms(self) -> int:
@@ -56,6 +57,6 @@ class DatabaseClock:
 
     async def _keep_measuring(self) -> None:
         while True:
-            await asyncio.sleep(MEASURE_EVERY)
+            await asyncio.sleep(self._measure_every)
             with suppress(NotNow):
                 await self.measure()

@@ -41,7 +41,7 @@ _SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(
 
 class Standing(Enum):
     ATTACHED = "attached"
-    DETACHING = "detaching"  # DETACH CONCURRENTLY was cut off half-way; it is still read
+    DETACHING = "detaching"  # DETACH CONCURRENTLY was cut off half-way: no longer read, not yet by itself
     LOOSE = "loose"  # a table by itself
 
 
