@@ -174,7 +174,7 @@ async def open_pool(
     with refusals_as_misconfigured(), Edge():
         pool = await asyncpg.create_pool(
             dsn,
-            min_size=1,
+            min_size=0,  # a floor is kept up in the background, with a traceback in the log for each failure
             max_size=settings.max_size if max_size is None else max_size,
             init=set_codecs,
             reset=_keep_session,
@@ -185,8 +185,18 @@ async def open_pool(
             max_cacheable_statement_size=0,
             server_settings=dict(settings.server_settings),
         )
+        await _connect_once(pool)
     patience = settings.acquire_timeout if acquire_timeout is None else acquire_timeout
     return Database(dsn, pool, queries, acquire_timeout=patience)
+
+
+async def _connect_once(pool: asyncpg.Pool) -> None:
+    try:
+        async with pool.acquire():
+            pass
+    except BaseException:
+        pool.terminate()
+        raise
 
 
 class Wire(Session):
