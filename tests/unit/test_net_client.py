@@ -2,11 +2,20 @@
 
 import asyncio
 import gzip
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from posthouse.net.client import (
     ClientLimits,
     Denied,
@@ -216,6 +225,47 @@ async def test_silence_with_a_body_half_sent_is_doubt_too() -> None:
     async with serving(deaf) as server:
         assert isinstance(await ask(server, bytes(20_000_000)), InDoubt)
         stopped.set()
+
+
+def self_signed() -> ssl.SSLContext:
+    """A server's TLS with a certificate for 127.0.0.1 that nobody vouches for."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now + timedelta(days=1))
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False
+        )
+        .sign(key, SHA256())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with TemporaryDirectory() as folder:
+        pem = Path(folder) / "server.pem"
+        pem.write_bytes(
+            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+            + certificate.public_bytes(Encoding.PEM)
+        )
+        context.load_cert_chain(pem)
+    return context
+
+
+async def test_a_certificate_that_nobody_vouches_for_gets_no_request() -> None:
+    read: list[bytes] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read.append(await reader.read())
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=self_signed())
+    address = "{}:{}".format(*server.sockets[0].getsockname())
+    client = HttpClient(EgressPolicy(frozenset({address})))
+    answer = await client.post(URL(f"https://{address}/"), {"Authorization": "Bearer SG.key"}, b"x", yes)
+    await client.close()
+    server.close()
+    assert isinstance(answer, NotTaken)
+    assert "certificate" in answer.reason.lower()
+    assert read == []
 
 
 async def test_a_name_that_does_not_exist_took_nothing() -> None:
