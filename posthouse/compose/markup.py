@@ -1,0 +1,63 @@
+"""The tokens of HTML as a browser splits them (WHATWG HTML section 13.2.5), for code that must not build a
+tree.
+
+Every expression is possessive: it never gives back what it took, so no input makes it more than linear.
+"""
+
+import html
+import re
+from html.entities import html5
+from typing import Final
+
+SPACE: Final = r"[ \t\n\f\r]"
+_NAME: Final = r"[A-Za-z][^ \t\n\f\r/>]*+"
+_VALUE: Final = r"\"[^\"]*+\"|'[^']*+'|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+"
+_ATTRIBUTE: Final = rf"[ \t\n\f\r/]*+[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{SPACE}*+={SPACE}*+(?:{_VALUE}))?+"
+#: The rest of a tag after its name, up to and with its `>`.
+TAG_REST: Final = rf"(?:{_ATTRIBUTE})*+[ \t\n\f\r/]*+>"
+#: After `<`: a comment. `<!-->` and `<!--->` are whole ones; `--!>` ends one too.
+COMMENT_REST: Final = r"!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
+#: After `<`: what a browser reads as a comment up to the first `>`: doctypes, `<![if mso]>`, `<?xml ...>`,
+#: `</ >`.
+BOGUS_REST: Final = r"(?:!(?!--)|\?|/(?![A-Za-z]))[^>]*+>"
+#: After `<`: what makes it a character like others.
+NOTHING_REST: Final = r"(?![A-Za-z!?/])"
+
+#: Elements whose content is text up to their own end tag.
+RAW_TEXT: Final = frozenset({"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"})
+
+TOKEN: Final = re.compile(
+    rf"<(?P<slash>/?+)(?P<name>{_NAME})(?P<rest>{TAG_REST})|(?P<other><(?:{COMMENT_REST}|{BOGUS_REST}))|<{NOTHING_REST}|[^<]++"
+)
+ATTRIBUTES: Final = re.compile(
+    rf"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{SPACE}*+={SPACE}*+({_VALUE}))?+"
+)
+
+_END_TAGS: Final = {
+    name: re.compile(rf"</{name}(?=[ \t\n\f\r/>])", re.IGNORECASE | re.ASCII) for name in RAW_TEXT
+}
+_REFERENCE = re.compile(r"&(?:#[0-9]++;?+|#[xX][0-9a-fA-F]++;?+|[A-Za-z][A-Za-z0-9]*+;?+)")
+
+
+def end_of_raw_text(body: str, name: str, start: int) -> int:
+    """Where the end tag of a raw text element begins; the end of the body when it has none."""
+    match = _END_TAGS[name].search(body, start)
+    return len(body) if match is None else match.start()
+
+
+def unescape_attribute(value: str) -> str:
+    """An attribute's value without character references. `?a=1&copy=2` keeps its `&copy`: here a
+    name without `;` is a reference only when neither `=` nor a letter or digit follows (section 13.2.5.73)."""
+    if "&" not in value:
+        return value
+    return _REFERENCE.sub(_reference, value)
+
+
+def _reference(match: re.Match[str]) -> str:
+    written = match.group()
+    if written[1] == "#" or written.endswith(";"):
+        return html.unescape(written) if written[1] == "#" or written[1:] in html5 else written
+    follower = match.string[match.end() : match.end() + 1]
+    if follower == "=" or written[1:] not in html5:
+        return written
+    return html5[written[1:]]

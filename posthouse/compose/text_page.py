@@ -1,0 +1,130 @@
+"""Lines of plain text: paragraphs wrapped at 78 columns, with margins, quotes and list markers."""
+
+import re
+from typing import Final
+
+WIDTH: Final = 78
+_MAX_PREFIXES: Final = 8  # deeper quotes and lists go no further to the right
+_SPACES = re.compile(r"[ \t\n\f\r]+")
+#: Marks that only hold lines together or apart in HTML. Direction marks stay: they belong to the text.
+_INVISIBLE = re.compile("[\u200b\u2060\ufeff\u00ad\u034f\u2800]+")
+#: Joiners have a meaning between letters and in emoji, and none beside a space.
+_LONE_JOINER = re.compile("(?<![^\\s\u200c\u200d])[\u200c\u200d]+|[\u200c\u200d]+(?![^\\s\u200c\u200d])")
+_NO_BREAK_SPACE: Final = "\u00a0"
+
+
+class Page:
+    """Collects text and breaks it into lines."""
+
+    def __init__(self, width: int = WIDTH) -> None:
+        self._width = width
+        self._lines: list[str] = []
+        self._run: list[str] = []  # pieces of the line that is not yet broken
+        self._margin = 0  # blank lines due before the next line
+        self._prefixes: list[str] = []
+        self._marker: str | None = None  # of a list item that has no line yet
+
+    def text(self, text: str) -> None:
+        """Running text; white space in it collapses."""
+        self._run.append(text)
+
+    def verbatim(self, text: str) -> None:
+        """Lines that are not wrapped."""
+        self.end_line()
+        for line in text.strip("\n").split("\n"):
+            self._put(line.rstrip())
+
+    def mark(self) -> int:
+        """A place in the running text, for `since`."""
+        return len(self._run)
+
+    def since(self, mark: int) -> str:
+        """The running text after a mark, as it will read. Empty when a line has ended since."""
+        return _collapsed("".join(self._run[mark:]))
+
+    def end_line(self) -> int:
+        """Break the running text into lines; how many there were."""
+        text = _collapsed("".join(self._run))
+        self._run.clear()
+        if not text:
+            return 0
+        wrapped = self._wrap(text)
+        for line in wrapped:
+            self._put(line)
+        return len(wrapped)
+
+    def margin(self, lines: int) -> None:
+        """At least so many blank lines before what comes next. Margins do not add up."""
+        self.end_line()
+        self._margin = max(self._margin, lines)
+
+    def rule(self, character: str, width: int) -> None:
+        self.end_line()
+        self._put(character * width)
+
+    def last_line_width(self) -> int:
+        return len(self._lines[-1]) - len(self._prefix()) if self._lines else 0
+
+    def indent(self, prefix: str, marker: str | None = None) -> None:
+        """Begin a quote or list item: every line gets `prefix`, the first one `marker` in its stead."""
+        self.end_line()
+        if self._marker is not None:
+            self._put("")
+        self._prefixes.append(prefix)
+        self._marker = marker
+
+    def outdent(self) -> None:
+        self.end_line()
+        self._marker = None
+        self._prefixes.pop()
+
+    def finished(self) -> str:
+        """All lines, with one line end at the end; empty for an empty page."""
+        self.end_line()
+        text = "\n".join(self._lines).strip("\n")
+        return text.replace(_NO_BREAK_SPACE, " ") + "\n" if text else ""
+
+    def _prefix(self) -> str:
+        return "".join(self._prefixes[:_MAX_PREFIXES])
+
+    def _put(self, line: str) -> None:
+        if self._lines and self._margin and self._marker is None:
+            blank = "".join(self._prefixes[:_MAX_PREFIXES]).rstrip() if self._in_one_quote() else ""
+            self._lines += [blank] * self._margin
+        elif self._lines and self._margin:
+            self._lines += [""] * self._margin
+        self._margin = 0
+        prefix = self._prefix()
+        if self._marker is not None:
+            outer = "".join(self._prefixes[: min(len(self._prefixes), _MAX_PREFIXES) - 1])
+            prefix = outer + self._marker
+            self._marker = None
+        self._lines.append((prefix + line).rstrip(" "))
+
+    def _in_one_quote(self) -> bool:
+        """Whether the blank line lies within a quote, so that its mark goes on."""
+        return bool(self._prefixes) and self._prefixes[-1].startswith(">") and self._lines[-1].startswith(">")
+
+    def _wrap(self, text: str) -> list[str]:
+        width = max(20, self._width - len(self._prefix()))
+        if len(text) <= width:
+            return [text]
+        lines: list[str] = []
+        line: list[str] = []
+        length = -1
+        for word in text.split(" "):
+            if length + 1 + len(word) > width and line:
+                lines.append(" ".join(line))
+                line, length = [], -1
+            line.append(word)
+            length += 1 + len(word)
+        lines.append(" ".join(line))
+        return lines
+
+
+def _collapsed(text: str) -> str:
+    text = _SPACES.sub(" ", text)
+    if not text.isascii():
+        text = _LONE_JOINER.sub("", _INVISIBLE.sub("", text))
+        text = _SPACES.sub(" ", text)
+    return text.strip(" " + _NO_BREAK_SPACE)

@@ -1,0 +1,203 @@
+"""Click and open tracking: only what must change is changed, every other byte stays as it was.
+
+A parser would serialise the whole body anew, and cost more than everything else that compose does. This reads
+tokens and splices.
+"""
+
+import re
+from binascii import b2a_base64
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
+
+from posthouse.compose.markup import (
+    ATTRIBUTES,
+    BOGUS_REST,
+    COMMENT_REST,
+    NOTHING_REST,
+    RAW_TEXT,
+    TAG_REST,
+    end_of_raw_text,
+    unescape_attribute,
+)
+from posthouse.domain.ids import JobId, LinkHash
+
+HASH_BYTES: Final = 16
+#: A longer address is left as it is: browsers and servers would not take it through a redirect either.
+MAX_URL_CHARACTERS: Final = 16_384
+
+_END_OF_NAME = r"(?=[ \t\n\f\r/>])"
+
+
+def _any_case(name: str) -> str:
+    """The re module's IGNORECASE makes every class slow; these few names spell their cases out."""
+    return "".join(f"[{letter}{letter.upper()}]" for letter in name)
+
+
+_WANTED = "|".join(_any_case(name) for name in ("a", "area", *sorted(RAW_TEXT)))
+_END_OF_BODY = rf"/{_any_case('body')}{_END_OF_NAME}"
+#: The rest of a usual tag: every value in double quotes and without `<` and `>`, so it can end in one place
+#: only.
+_PLAIN_REST = r"[^<>\"'=]*+(?:=\"[^\"<>]*+\"[^<>\"'=]*+)*+>"
+_PLAIN_TAG = rf"(?:/(?![bB])[A-Za-z]|[b-hj-mo-ru-wyzB-HJ-MO-RU-WYZ]){_PLAIN_REST}"
+_ANY_TAG = rf"/?+[A-Za-z][^ \t\n\f\r/>]*+{TAG_REST}"
+#: Everything that holds no link, in one step, so that only links cost Python time.
+_SKIP = (
+    rf"(?:[^<]*+<(?:{_PLAIN_TAG}"
+    rf"|(?!(?:{_WANTED}){_END_OF_NAME}|{_END_OF_BODY})(?:{_ANY_TAG}|{COMMENT_REST}|{BOGUS_REST}|{NOTHING_REST})))*+"
+)
+_NEXT = re.compile(
+    rf"{_SKIP}[^<]*+<(?:(?P<name>{_WANTED}){_END_OF_NAME}"
+    rf"(?:[ \t\n\f\r]++href=\"(?P<href>[^\"]*+)\")?+{TAG_REST}"
+    rf"|(?P<body>{_END_OF_BODY}{TAG_REST}))"
+)
+_WEB = re.compile(r"https?://[^/]", re.IGNORECASE | re.ASCII)
+_STRIPPED_BY_BROWSERS = re.compile(r"[\t\n\r]")
+_TEXT_LINK = re.compile(r"\bhttps?://[^\s<>\"\x00-\x1f]++", re.IGNORECASE | re.ASCII)
+_CLOSERS = {")": "(", "]": "[", "}": "{"}
+_URL_SAFE = bytes.maketrans(b"+/", b"-_")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """What `/c/{job_id}/{hash}` leads to."""
+
+    hash: LinkHash
+    url: str
+
+
+class Tracker:
+    """Tracks the links of one mail and remembers them. `base` is the stream's tracking URL, no final
+    slash."""
+
+    def __init__(self, base: str, job_id: JobId, key: bytes) -> None:
+        self._own_pages = (f"{base}/u/", f"{base}/c/", f"{base}/o/")
+        self._prefix = f"{base}/c/{job_id}/"
+        self._key = key
+        self._links: dict[str, Link] = {}
+        self.pixel = (
+            f'<img src="{base}/o/{job_id}" width="1" height="1" alt="" '
+            'style="display:block;border:0;width:1px;height:1px">'
+        )
+
+    @property
+    def links(self) -> tuple[Link, ...]:
+        return tuple(self._links.values())
+
+    def tracked(self, url: str) -> str:
+        """The address that redirects to `url`."""
+        link = self._links.get(url)
+        if link is None:
+            link = Link(link_hash(url, self._key), url)
+            self._links[url] = link
+        return self._prefix + hash_text(link.hash)
+
+    def exempts(self, url: str) -> bool:
+        """Our own pages: an unsubscribe link must work without a detour, and must not count as a click."""
+        return url.startswith(self._own_pages)
+
+
+def link_hash(url: str, key: bytes) -> LinkHash:
+    """A keyed hash: nobody without the key can tell whether a known address is in a mail, nor forge one."""
+    return LinkHash(blake2b(url.encode("utf-8", "surrogatepass"), digest_size=HASH_BYTES, key=key).digest())
+
+
+def hash_text(value: LinkHash) -> str:
+    """22 characters that are safe in a URL."""
+    return b2a_base64(value, newline=False).translate(_URL_SAFE, b"=").decode("ascii")
+
+
+def track_html(html: str, tracker: Tracker) -> str:
+    """The HTML with its web links rewritten and the pixel before `</body>`, or at the end without one.
+
+    Links in comments (also conditional ones), in scripts and in attributes of other elements stay.
+    """
+    pieces: list[str] = []
+    done = position = 0
+    end_of_body = -1
+    may_opt_out = "track" in html.lower()
+    while (match := _NEXT.match(html, position)) is not None:
+        position = match.end()
+        name = match["name"]
+        if name is None:
+            end_of_body = match.start("body") - 1
+        elif len(name) > 1 and (lower := name.lower()) in RAW_TEXT:
+            position = end_of_raw_text(html, lower, position)
+        elif (span := _href(html, match, may_opt_out=may_opt_out)) is not None:
+            start, end = span
+            url = _web_url(html[start:end], tracker)
+            if url is not None:
+                pieces += (html[done:start], tracker.tracked(url))
+                done = end
+    return _with_pixel(html, pieces, done, end_of_body, tracker.pixel)
+
+
+def _with_pixel(html: str, pieces: list[str], done: int, end_of_body: int, pixel: str) -> str:
+    if end_of_body < done:  # none, or links after it
+        return "".join([*pieces, html[done:], pixel])
+    return "".join([*pieces, html[done:end_of_body], pixel, html[end_of_body:]])
+
+
+def _href(html: str, tag: re.Match[str], *, may_opt_out: bool) -> tuple[int, int] | None:
+    """Where the first href's value stands, without its quotes; None when there is none to be tracked."""
+    start, end = tag.end("name"), tag.end() - 1
+    if may_opt_out and _opts_out(html, start, end):
+        return None
+    if tag["href"] is not None:
+        return tag.span("href")
+    for attribute in ATTRIBUTES.finditer(html, start, end):
+        if attribute[1].lower() == "href":
+            value_start, value_end = attribute.span(2)
+            if value_start < 0:
+                return None
+            quoted = html[value_start] in "\"'"
+            return value_start + quoted, value_end - quoted
+    return None
+
+
+def _opts_out(html: str, start: int, end: int) -> bool:
+    for attribute in ATTRIBUTES.finditer(html, start, end):
+        name = attribute[1].lower()
+        if name == "ses:no-track":
+            return True
+        if name == "data-posthouse-track" and (attribute[2] or "").strip("\"' ").lower() == "off":
+            return True
+    return False
+
+
+def _web_url(written: str, tracker: Tracker) -> str | None:
+    """The address that a browser would go to, if it is a web address that is to be tracked."""
+    if len(written) > MAX_URL_CHARACTERS:
+        return None
+    url = _STRIPPED_BY_BROWSERS.sub("", unescape_attribute(written)).strip(" \f")
+    if _WEB.match(url) is None or tracker.exempts(url):
+        return None
+    return url
+
+
+def track_text(text: str, tracker: Tracker) -> str:
+    """A text body with its web links rewritten. Punctuation that ends a sentence is not part of a link."""
+
+    def rewritten(match: re.Match[str]) -> str:
+        url = without_sentence_end(match.group())
+        if len(url) > MAX_URL_CHARACTERS or tracker.exempts(url):
+            return match.group()
+        return tracker.tracked(url) + match.group()[len(url) :]
+
+    return _TEXT_LINK.sub(rewritten, text)
+
+
+def without_sentence_end(url: str) -> str:
+    """Drop what the sentence around a link put after it; a closing bracket stays if the link opens it."""
+    end = len(url)
+    opened = {closer: url.count(opener) - url.count(closer) for closer, opener in _CLOSERS.items()}
+    while end > 0:
+        last = url[end - 1]
+        if last in _CLOSERS:
+            if opened[last] >= 0:
+                break
+            opened[last] += 1
+        elif last not in ".,;:!?'*_…":
+            break
+        end -= 1
+    return url[:end]
