@@ -36,7 +36,7 @@ async def make_day(session: Session, day: date) -> None:
     low, high = first_of_day(day), first_of_day(day + timedelta(days=1))
     for table in ("email_job", "email_event"):
         await session.script(
-            f"CREATE TABLE {table}_{day:%Y%m%d} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"
+            f"CREATE TABLE {table}_p{day:%Y%m%d} PARTITION OF {table} FOR VALUES FROM ('{low}') TO ('{high}')"
         )
 
 
@@ -181,10 +181,26 @@ async def test_a_closed_day_keeps_its_place_in_the_books(house: Database) -> Non
         await session.script(f"""
             INSERT INTO day_closing VALUES ('{TODAY}', 'marketing', NULL, 'PENDING', 3),
                                            ('{TODAY}', 'marketing', NULL, 'EXPIRED', 2);
-            DROP TABLE email_job_{TODAY:%Y%m%d}; DROP TABLE email_event_{TODAY:%Y%m%d}""")
-    counted = await books.residual(house)
-    assert counted.residual == 0
-    assert counted.by_status == {Status.PENDING: 3, Status.EXPIRED: 2}
+            DROP TABLE email_job_p{TODAY:%Y%m%d}""")
+        counted = await books.residual(house)
+        assert counted.residual == 0
+        assert counted.by_status == {Status.PENDING: 3, Status.EXPIRED: 2}
+        await session.script(f"DROP TABLE email_event_p{TODAY:%Y%m%d}")
+    assert (await books.residual(house)).residual == 0
+
+
+async def test_a_day_that_is_leaving_is_in_neither_place(house: Database) -> None:
+    async with house.session() as session:
+        await accept(session, [job_id(n) for n in range(5)])
+        await session.script(f"ALTER TABLE email_job DETACH PARTITION email_job_p{TODAY:%Y%m%d}")
+    assert (await books.residual(house)).residual == 0
+
+
+async def test_a_day_that_is_nowhere_shows(house: Database) -> None:
+    async with house.session() as session:
+        await accept(session, [job_id(n) for n in range(5)])
+        await session.script(f"DROP TABLE email_job_p{TODAY:%Y%m%d}")
+    assert "5 jobs were accepted, 0 are in the table" in (await books.residual(house)).findings[0]
 
 
 async def test_suppressions_and_machine_events_are_counted_apart(house: Database) -> None:

@@ -27,15 +27,23 @@ ORDER BY reason;
 -- name: books_differences
 -- Where two sides that were written apart do not agree: accepted against counted jobs, counted jobs of a state
 -- against what moved into and out of it, stored against counted events. The day of a row is that of its
--- partition, read from the partition's lower bound: by id every id would have to be looked at.
+-- partition, read from the partition's lower bound: by id every id would have to be looked at. A day whose
+-- partition is detached and not yet dropped is in neither place and is left out; a day that is nowhere shows.
 WITH partition_day AS (
-    SELECT inhrelid AS partition,
+    SELECT inhrelid AS partition, inhparent = 'email_job'::regclass AS of_jobs,
            (timestamp 'epoch' + interval '1 millisecond'
             * ('x' || lpad(replace(substring(pg_get_expr(relpartbound, pg_class.oid)
                                              FROM 'FROM \(''([0-9a-f]{8}-[0-9a-f]{4})'), '-', ''), 16, '0'))
               ::bit(64)::bigint)::date AS day
     FROM pg_inherits JOIN pg_class ON pg_class.oid = inhrelid
-    WHERE inhparent IN ('email_job'::regclass, 'email_event'::regclass)
+    WHERE inhparent IN ('email_job'::regclass, 'email_event'::regclass) AND NOT inhdetachpending
+), closed AS (
+    SELECT DISTINCT day FROM day_closing
+), leaving AS (
+    SELECT day
+    FROM (SELECT DISTINCT day FROM acceptance_ledger) AS booked
+    WHERE to_regclass('email_job_p' || to_char(day, 'YYYYMMDD')) IS NOT NULL
+      AND NOT EXISTS (SELECT FROM partition_day WHERE of_jobs AND partition_day.day = booked.day)
 ), live_job AS MATERIALIZED (
     SELECT tableoid AS partition, stream, campaign_id, status, count(*) AS n
     FROM email_job
@@ -58,14 +66,15 @@ WITH partition_day AS (
     UNION ALL
     SELECT 'status', day, stream, campaign_id, status, 0, n FROM job
     UNION ALL
-    -- Events of a dropped day are gone with it; its jobs were counted when it closed.
     SELECT 'events', day, NULL, NULL, NULL, n, 0 FROM event_ledger
-    WHERE day NOT IN (SELECT day FROM day_closing)
     UNION ALL
     SELECT 'events', day, NULL, NULL, NULL, 0, n FROM live_event JOIN partition_day USING (partition)
 )
 SELECT books, day, stream, campaign_id, status, sum(booked)::bigint, sum(found)::bigint
 FROM sides
+WHERE day NOT IN (SELECT day FROM leaving)
+  -- Events of a closed day go with it, a moment after its jobs.
+  AND NOT (books = 'events' AND day IN (SELECT day FROM closed))
 GROUP BY books, day, stream, campaign_id, status
 HAVING sum(booked) <> sum(found)
 ORDER BY books, day, stream, campaign_id, status;
