@@ -4,8 +4,11 @@ A test database is a copy of a template that was migrated once, which takes a fr
 """
 
 import itertools
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import os
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
@@ -19,14 +22,19 @@ _TEMPLATE = "template_posthouse"
 _numbers = itertools.count(1)
 
 
+@pytest.fixture
+def server_folder() -> Iterator[Path]:
+    """A folder for a server of the test's own. Unlike `tmp_path`, every account may enter its parents."""
+    with _server_folder() as folder:
+        yield folder
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def pg_server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def pg_server() -> AsyncIterator[str]:
     """DSN of the server's own database. For tests that make databases; others take `pg_dsn`."""
-    folder = tmp_path_factory.mktemp("postgres")
-    server = EmbeddedPostgres(folder, durability=Durability.NONE)
-    await server.start()
-    yield server.dsn
-    await server.stop()
+    with _server_folder() as folder:
+        async with EmbeddedPostgres(folder, durability=Durability.NONE) as server:
+            yield server.dsn
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -71,6 +79,13 @@ async def queue_database(pg_dsn: str, queries: Queries) -> AsyncIterator[Databas
     opened = await open_pool(pg_dsn, PoolKind.QUEUE, queries)
     yield opened
     await opened.close()
+
+
+@contextmanager
+def _server_folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="posthouse-test-") as parent:
+        os.chmod(parent, 0o755)
+        yield Path(parent) / "pg"
 
 
 @asynccontextmanager

@@ -77,17 +77,25 @@ def choose_identity(binaries: Binaries, folder: Path) -> tuple[Identity, int]:
     """
     refusals = []
     for identity in _candidates(folder):
-        _give(folder, identity)
-        line = launch_line(identity, folder, [binaries.path("postgres"), "--version"])
-        tried = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
-        if tried.returncode == 0:
-            return identity, major_of(tried.stdout)
-        refusals.append(tried.stderr.strip())
+        try:
+            return identity, _try_out(identity, binaries, folder)
+        except OSError as refusal:
+            refusals.append(str(refusal))
     raise Misconfigured(
         f"PostgreSQL cannot run in {folder}: {'; '.join(refusals)}. Make every folder above it and above "
         f"{binaries.folder} enterable by others (chmod o+x), run Posthouse as an ordinary user, or set "
         "DATABASE_URL."
     )
+
+
+def _try_out(identity: Identity, binaries: Binaries, folder: Path) -> int:
+    """PostgreSQL's major version, from its own mouth. Raises OSError when it cannot be asked."""
+    _give(folder, identity)
+    line = launch_line(identity, folder, [binaries.path("postgres"), "--version"])
+    tried = subprocess.run(line, capture_output=True, text=True, check=False, timeout=30)
+    if tried.returncode != 0:
+        raise OSError(tried.stderr.strip())
+    return major_of(tried.stdout)
 
 
 def _candidates(folder: Path) -> Iterator[Identity]:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,13 +27,16 @@ from posthouse.storage.sql import Queries, parse
 
 _QUERIES = Queries(tuple(parse("-- name: count\nSELECT count(*) FROM kept;", "own.sql")))
 _ROOT = os.geteuid() == 0
+_OURSELVES = Identity("same")
+# A user namespace makes an ordinary user of root, who may still read this checkout.
+_ORDINARY = Identity("userns:65534") if _ROOT else _OURSELVES
 _SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
 
 async def main():
-    async with EmbeddedPostgres(Path(sys.argv[1]), durability=Durability.FULL) as server:
+    async with EmbeddedPostgres(Path(sys.argv[1]), durability=Durability.NONE) as server:
         print(server.pid, server.dsn, flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
 
@@ -42,20 +45,10 @@ asyncio.run(main())
 
 
 @pytest.fixture
-def open_folder() -> Iterator[Path]:
-    """A folder that every account may enter the parents of."""
-    parent = Path(tempfile.mkdtemp(prefix="posthouse-test-", dir="/tmp"))
-    parent.chmod(0o755)
-    yield parent / "pg"
-    shutil.rmtree(parent)
-
-
-@pytest.fixture
 def private_folder() -> Iterator[Path]:
     """A folder inside one that only we may enter, as a project under /root is."""
-    parent = Path(tempfile.mkdtemp(prefix="posthouse-test-", dir="/tmp"))
-    yield parent / "pg"
-    shutil.rmtree(parent)
+    with tempfile.TemporaryDirectory(prefix="posthouse-test-") as parent:
+        yield Path(parent) / "pg"
 
 
 def _server(folder: Path) -> EmbeddedPostgres:
@@ -101,8 +94,8 @@ def _is_private(path: Path) -> bool:
     return path.stat().st_mode & 0o077 == 0
 
 
-async def test_data_stays_over_a_restart(private_folder: Path) -> None:
-    server = _server(private_folder)
+async def test_data_stays_over_a_restart(server_folder: Path) -> None:
+    server = _server(server_folder)
     for n in range(2):
         async with server:
             await _put(server.dsn)
@@ -110,8 +103,8 @@ async def test_data_stays_over_a_restart(private_folder: Path) -> None:
         assert server.pid is None
 
 
-async def test_it_is_made_for_one_machine_and_many_rows(private_folder: Path) -> None:
-    async with EmbeddedPostgres(private_folder) as server:
+async def test_it_is_made_for_one_machine_and_many_rows(server_folder: Path) -> None:
+    async with EmbeddedPostgres(server_folder) as server:
         wire = await open_wire(server.dsn, Queries(tuple(parse(_SETTING, "own.sql"))), server_settings={})
         found = {name: await wire.value(str, "setting", name) for name in _EXPECTED}
         await wire.close()
@@ -132,13 +125,13 @@ _EXPECTED = {
 }
 
 
-async def test_where_others_may_enter_root_hands_it_to_an_account_without_rights(open_folder: Path) -> None:
-    async with _server(open_folder) as server:
+async def test_where_others_may_enter_root_hands_it_to_an_account_without_rights(server_folder: Path) -> None:
+    async with _server(server_folder) as server:
         await _put(server.dsn)
         assert _runs_as(_pid(server)) != 0
-        assert _owner(open_folder) == _runs_as(_pid(server))
-        assert _is_private(open_folder)
-    async with _server(open_folder) as server:
+        assert _owner(server_folder) == _runs_as(_pid(server))
+        assert _is_private(server_folder)
+    async with _server(server_folder) as server:
         assert await _kept(server.dsn) == 1
 
 
@@ -152,9 +145,15 @@ async def test_where_only_we_may_enter_it_runs_as_us_without_privileges(private_
 
 
 async def test_an_ordinary_user_needs_nothing_of_this(private_folder: Path) -> None:
-    with _Supervisor(private_folder, as_root=False) as supervisor:
+    with _Supervisor(private_folder, identity=_ORDINARY) as supervisor:
         await _put(supervisor.dsn)
         assert await _kept(supervisor.dsn) == 1
+
+
+async def test_root_of_a_namespace_that_knows_no_other_account_can_run_it_too(private_folder: Path) -> None:
+    with _Supervisor(private_folder, identity=Identity("userns:0")) as supervisor:
+        await _put(supervisor.dsn)
+        assert _runs_as(supervisor.postmaster) == os.geteuid()
 
 
 def test_a_folder_of_somebody_else_is_refused_in_words(tmp_path: Path) -> None:
@@ -171,8 +170,8 @@ def test_a_folder_of_somebody_else_is_refused_in_words(tmp_path: Path) -> None:
         choose_identity(find_binaries(), folder)
 
 
-async def test_a_path_too_long_for_a_socket_is_no_obstacle(private_folder: Path) -> None:
-    folder = private_folder / ("long" * 30)
+async def test_a_path_too_long_for_a_socket_is_no_obstacle(server_folder: Path) -> None:
+    folder = server_folder / ("long" * 30)
     server = _server(folder)
     for n in range(2):
         async with server:
@@ -183,11 +182,11 @@ async def test_a_path_too_long_for_a_socket_is_no_obstacle(private_folder: Path)
         assert not short.exists()
 
 
-async def test_a_link_to_a_folder_that_is_not_ours_alone_is_not_followed(private_folder: Path) -> None:
-    folder = private_folder / ("long" * 30)
+async def test_a_link_to_a_folder_that_is_not_ours_alone_is_not_followed(server_folder: Path) -> None:
+    folder = server_folder / ("long" * 30)
     async with _server(folder):
         pass
-    trap = private_folder / "trap"
+    trap = server_folder / "trap"
     trap.mkdir(mode=0o777)
     (folder / "run").symlink_to(trap)
     async with _server(folder) as server:
@@ -195,33 +194,33 @@ async def test_a_link_to_a_folder_that_is_not_ours_alone_is_not_followed(private
         await _put(server.dsn)
 
 
-async def test_a_second_one_is_refused_and_told_who_has_the_folder(private_folder: Path) -> None:
-    async with _server(private_folder) as first:
+async def test_a_second_one_is_refused_and_told_who_has_the_folder(server_folder: Path) -> None:
+    async with _server(server_folder) as first:
         with pytest.raises(FolderInUse, match=f"in use by process {os.getpid()}"):
-            await _server(private_folder).start()
+            await _server(server_folder).start()
         await _put(first.dsn)
-    async with _server(private_folder) as second:
+    async with _server(server_folder) as second:
         assert await _kept(second.dsn) == 1
 
 
-async def test_it_stops_with_its_supervisor_and_the_next_takes_over_at_once(private_folder: Path) -> None:
-    with _Supervisor(private_folder) as supervisor:
+async def test_it_stops_with_its_supervisor_and_the_next_takes_over_at_once(server_folder: Path) -> None:
+    with _Supervisor(server_folder) as supervisor:
         await _put(supervisor.dsn)
         os.kill(supervisor.process.pid, signal.SIGKILL)
         supervisor.process.wait()
-    async with _server(private_folder) as server:
+    async with _server(server_folder) as server:
         assert await _kept(server.dsn) == 1
         assert server.pid != supervisor.postmaster
         assert not _runs(supervisor.postmaster)
 
 
-async def test_it_is_not_tied_to_a_thread_that_ends_early(private_folder: Path) -> None:
+async def test_it_is_not_tied_to_a_thread_that_ends_early(server_folder: Path) -> None:
     with pytest.raises(RuntimeError, match="main thread"):
-        await asyncio.to_thread(asyncio.run, _server(private_folder).start())
+        await asyncio.to_thread(asyncio.run, _server(server_folder).start())
 
 
-async def test_killed_itself_it_recovers(private_folder: Path) -> None:
-    server = EmbeddedPostgres(private_folder)
+async def test_killed_itself_it_recovers(server_folder: Path) -> None:
+    server = _server(server_folder)
     await server.start()
     await _put(server.dsn)
     os.kill(_pid(server), signal.SIGKILL)
@@ -231,17 +230,17 @@ async def test_killed_itself_it_recovers(private_folder: Path) -> None:
         assert await _kept(server.dsn) == 1
 
 
-async def test_supervisor_and_server_killed_together(private_folder: Path) -> None:
-    with _Supervisor(private_folder) as supervisor:
+async def test_supervisor_and_server_killed_together(server_folder: Path) -> None:
+    with _Supervisor(server_folder) as supervisor:
         await _put(supervisor.dsn)
         os.kill(supervisor.postmaster, signal.SIGKILL)
         os.kill(supervisor.process.pid, signal.SIGKILL)
         supervisor.process.wait()
-    async with _server(private_folder) as server:
+    async with _server(server_folder) as server:
         assert await _kept(server.dsn) == 1
 
 
-@pytest.mark.parametrize("folder_name", ["open_folder", "private_folder"])
+@pytest.mark.parametrize("folder_name", ["server_folder", "private_folder"])
 async def test_a_server_that_outlived_its_supervisor_is_stopped_first(
     request: pytest.FixtureRequest, folder_name: str
 ) -> None:
@@ -268,48 +267,49 @@ def _orphan(folder: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-async def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(private_folder: Path) -> None:
-    async with _server(private_folder) as server:
+async def test_a_pid_file_that_names_a_stranger_does_not_stop_the_start(server_folder: Path) -> None:
+    async with _server(server_folder) as server:
         await _put(server.dsn)
-    (private_folder / "cluster" / "postmaster.pid").write_text(f"{os.getpid()}\n{private_folder}/cluster\n")
-    async with _server(private_folder) as server:
+    (server_folder / "cluster" / "postmaster.pid").write_text(f"{os.getpid()}\n{server_folder}/cluster\n")
+    async with _server(server_folder) as server:
         assert await _kept(server.dsn) == 1
 
 
-@pytest.mark.parametrize("left", ["", "nonsense\n", "999999999\n"])
-async def test_nor_does_one_without_sense(private_folder: Path, left: str) -> None:
-    async with _server(private_folder):
-        pass
-    (private_folder / "cluster" / "postmaster.pid").write_text(left)
-    async with _server(private_folder) as server:
+async def test_nor_does_one_without_sense(server_folder: Path) -> None:
+    server = _server(server_folder)
+    async with server:
         await _put(server.dsn)
+    for left in ("", "nonsense\n", "999999999\n"):
+        (server_folder / "cluster" / "postmaster.pid").write_text(left)
+        async with server:
+            assert await _kept(server.dsn) == 1
 
 
-async def test_a_cluster_that_was_half_made_is_made_anew(private_folder: Path) -> None:
-    half = private_folder / "cluster.new" / "base"
+async def test_a_cluster_that_was_half_made_is_made_anew(server_folder: Path) -> None:
+    half = server_folder / "cluster.new" / "base"
     half.mkdir(parents=True)
     (half / "1").write_bytes(b"half")
-    async with _server(private_folder) as server:
+    async with _server(server_folder) as server:
         await _put(server.dsn)
     assert not half.exists()
 
 
-async def test_a_cluster_of_another_version_is_refused_with_the_way_out(private_folder: Path) -> None:
-    async with _server(private_folder):
+async def test_a_cluster_of_another_version_is_refused_with_the_way_out(server_folder: Path) -> None:
+    async with _server(server_folder):
         pass
-    (private_folder / "cluster" / "PG_VERSION").write_text("14\n")
-    server = _server(private_folder)
+    (server_folder / "cluster" / "PG_VERSION").write_text("14\n")
+    server = _server(server_folder)
     with pytest.raises(Misconfigured, match=r"made by PostgreSQL 14, and this is PostgreSQL .*pg_dumpall"):
         await server.start()
 
 
-async def test_a_start_that_fails_says_why_and_lets_go_of_the_folder(private_folder: Path) -> None:
-    async with _server(private_folder):
+async def test_a_start_that_fails_says_why_and_lets_go_of_the_folder(server_folder: Path) -> None:
+    async with _server(server_folder):
         pass
-    control = private_folder / "cluster" / "global" / "pg_control"
+    control = server_folder / "cluster" / "global" / "pg_control"
     kept = control.read_bytes()
     control.unlink()
-    server = _server(private_folder)
+    server = _server(server_folder)
     with pytest.raises(Misconfigured, match=r"did not start: .*pg_control"):
         await server.start()
     control.write_bytes(kept)
@@ -350,13 +350,10 @@ def test_a_version_too_old_or_not_understood_is_refused(words: str) -> None:
 
 
 class _Supervisor:
-    """Another process that holds a server, as root (if we are) or as an ordinary user."""
+    """Another process that holds a server."""
 
-    def __init__(self, folder: Path, *, as_root: bool = True) -> None:
-        command: Sequence[str] = [sys.executable, "-c", _SUPERVISOR, str(folder)]
-        if _ROOT and not as_root:
-            # A user namespace makes us an ordinary user who may still read this checkout.
-            command = launch_line(Identity("userns:65534"), Path.cwd(), command)
+    def __init__(self, folder: Path, *, identity: Identity = _OURSELVES) -> None:
+        command = launch_line(identity, Path.cwd(), [sys.executable, "-c", _SUPERVISOR, str(folder)])
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         pid, self.dsn = self.process.stdout.readline().split()

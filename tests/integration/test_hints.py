@@ -1,6 +1,7 @@
 import asyncio
 import random
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -104,9 +105,9 @@ async def test_both_reconnect_and_every_reader_wakes_for_what_it_missed(empty_ds
 
 
 async def test_hints_while_the_database_is_away_come_afterwards(
-    tmp_path_factory: pytest.TempPathFactory,
+    server_folder: Path,
 ) -> None:
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("hints"), durability=Durability.NONE)
+    server = EmbeddedPostgres(server_folder, durability=Durability.NONE)
     await server.start()
     await server.stop()
     async with Hinter(server.dsn, rng=_rng()).running() as hinter:

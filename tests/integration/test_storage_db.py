@@ -259,8 +259,10 @@ async def test_a_database_that_does_not_exist_is_misconfigured(empty_dsn: str, o
         await open_pool(empty_dsn.replace("/test_", "/no_such_"), PoolKind.GENERAL, own_queries)
 
 
-async def test_an_outage_is_not_now_until_the_server_is_back(tmp_path: Path, own_queries: Queries) -> None:
-    server = EmbeddedPostgres(tmp_path / "pg", durability=Durability.NONE)
+async def test_an_outage_is_not_now_until_the_server_is_back(
+    server_folder: Path, own_queries: Queries
+) -> None:
+    server = EmbeddedPostgres(server_folder, durability=Durability.NONE)
     await server.start()
     db = await open_pool(server.dsn, PoolKind.GENERAL, own_queries)
     try:
