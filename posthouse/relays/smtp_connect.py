@@ -53,7 +53,11 @@ async def connect(
             await _secure(session, account, context)
         if account.user is not None:
             await _sign_in(session, account, account.user, account.password or "")
-    except (Broken, OSError) as error:  # TimeoutError and ssl.SSLError are OSErrors
+    except (
+        Broken,
+        OSError,
+        UnicodeError,
+    ) as error:  # time-outs and TLS are OSErrors
         session.abandon("the connection was not opened")
         raise _unreachable(account, error) from error
     except BaseException:

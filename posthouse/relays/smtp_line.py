@@ -6,6 +6,7 @@ import ssl
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from posthouse.clock import Clock
 from posthouse.replies.reply import Reply, ReplyReader
@@ -106,8 +107,8 @@ class Line(asyncio.Protocol):
     # ---- asyncio.Protocol --------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are asyncio.Transport in all but name.
+        self._transport = cast(asyncio.Transport, transport)
         sock: socket.socket | None = transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER)

@@ -9,6 +9,7 @@ from posthouse.relays.smtp_client import Session
 from posthouse.relays.smtp_connect import ConnectFailed, connect, tls_context
 
 _GOODBYE_SECONDS = 1.0
+_OPENING_PAUSE = 1.0  # seconds after a refusal, while other connections stand
 
 
 class NoConnection(Exception):
@@ -28,6 +29,7 @@ class SessionPool:
         self._openings: set[asyncio.Task[None]] = set()
         self._goodbyes: set[asyncio.Task[None]] = set()
         self._waiting: deque[asyncio.Future[Session]] = deque()
+        self._next_opening = 0.0
         self._sweep: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -38,6 +40,7 @@ class SessionPool:
             if session.usable:
                 self._lent.add(session)
                 return session
+            self._say_goodbye(session)
         if self._closed or seconds <= 0:
             raise NoConnection
         waiter: asyncio.Future[Session] = asyncio.get_running_loop().create_future()
@@ -105,6 +108,8 @@ class SessionPool:
     # ---- opening -----------------------------------------------------------------------------------------
 
     def _open_what_is_waited_for(self) -> None:
+        if self._lent and self._clock.monotonic() < self._next_opening:
+            return
         while (
             not self._closed
             and len(self._openings) < len(self._waiting)
@@ -112,12 +117,18 @@ class SessionPool:
         ):
             opening = asyncio.get_running_loop().create_task(self._open())
             self._openings.add(opening)
-            opening.add_done_callback(self._openings.discard)
+            opening.add_done_callback(self._on_opened)
+
+    def _on_opened(self, opening: asyncio.Task[None]) -> None:
+        self._openings.discard(opening)
+        self._open_what_is_waited_for()
 
     async def _open(self) -> None:
         try:
             session = await connect(self._account, self._context, self._clock, self._on_lost)
         except ConnectFailed as failure:
+            # The server may only have had enough connections: those that stand go on without another.
+            self._next_opening = self._clock.monotonic() + _OPENING_PAUSE
             self._fail_one(failure)
         else:
             self._offer(session)

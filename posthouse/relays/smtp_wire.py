@@ -98,9 +98,9 @@ def _is_address(text: str) -> bool:
 
 def _data_fault(data: bytes) -> str | None:
     # A bare CR or LF is what SMTP smuggling is made of (CVE-2023-51764): servers disagree on where a mail
-    # with one in it ends.
-    lines = data.count(b"\n")
-    if data.count(b"\r") != lines or data.count(b"\r\n") != lines:
+    # with one in it ends. Splitting and joining is the fastest way to take out the good ones.
+    words = b"".join(data.split(b"\r\n"))
+    if b"\r" in words or b"\n" in words:
         return "The message has a CR or LF that is not part of CRLF."
     if b"\0" in data:
         return "The message has a NUL character."

@@ -12,7 +12,7 @@ _CODES = {b"%d" % code: code for code in range(200, 600)}
 _ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?![\w.])[\s:;,-]*")
 _QMAIL_ENHANCED = re.compile(r"#([245]\.\d{1,3}\.\d{1,3})\b")  # at the end, in brackets
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_SPACE, _HYPHEN = 0x20, 0x2D
+_SEPARATORS = (b" ", b"-", b"")
 
 
 class MalformedReply(Exception):
@@ -28,7 +28,7 @@ class Reply(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """The words of each line without the code. Unprintable characters become spaces."""
-        return [_UNPRINTABLE.sub(" ", line[4:].decode("utf-8", "replace")).strip() for line in self.raw]
+        return [_words(line) for line in self.raw]
 
     @property
     def enhanced(self) -> str | None:
@@ -42,13 +42,22 @@ class Reply(NamedTuple):
     @property
     def text(self) -> str:
         """The words without code and enhanced codes, in one line of at most `MAX_TEXT` characters."""
-        codes = ((line, _ENHANCED.match(line)) for line in self.lines)
-        words = (line[code.end() :] if code is not None else line for line, code in codes)
-        return " ".join(filter(None, words))[:MAX_TEXT]
+        lines = [_without_enhanced(line) for line in self.lines]
+        return (lines[0] if len(lines) == 1 else " ".join(filter(None, lines)))[:MAX_TEXT]
 
     def __str__(self) -> str:
         """As a person reads it: code, enhanced code, words."""
         return " ".join(filter(None, (str(self.code), self.enhanced, self.text)))
+
+
+def _words(line: bytes) -> str:
+    words = line[4:].decode("utf-8", "replace")
+    return (words if words.isprintable() else _UNPRINTABLE.sub(" ", words)).strip()
+
+
+def _without_enhanced(line: str) -> str:
+    code = _ENHANCED.match(line)
+    return line[code.end() :] if code is not None else line
 
 
 class ReplyReader:
@@ -83,24 +92,22 @@ class ReplyReader:
             raise self.fault
         *lines, self._tail = (self._tail + data).split(b"\n")
         for line in lines:
-            reply = self._line(line)
+            reply = self._line(line.rstrip(b"\r"))
             if reply is not None:
                 replies.append(reply)
         if len(self._tail) > MAX_LINE_BYTES:
             raise MalformedReply("a line without an end")
 
     def _line(self, line: bytes) -> Reply | None:
-        if line.endswith(b"\r"):
-            line = line[:-1]
+        code = _CODES.get(line[:3])
+        separator = line[3:4]
+        if code is None or separator not in _SEPARATORS:
+            raise MalformedReply(f"not an SMTP reply: {line[:80]!r}")
         if len(line) > MAX_LINE_BYTES:
             raise MalformedReply("a line too long")
-        code = _CODES.get(line[:3])
-        separator = line[3] if len(line) > 3 else _SPACE
-        if code is None or separator not in (_SPACE, _HYPHEN):
-            raise MalformedReply(f"not an SMTP reply: {line[:80]!r}")
-        if not self._lines and separator == _SPACE:
-            return Reply(code, (line,))
-        return self._continued(code, line, last=separator == _SPACE)
+        if self._lines or separator == b"-":
+            return self._continued(code, line, last=separator != b"-")
+        return Reply(code, (line,))
 
     def _continued(self, code: int, line: bytes, *, last: bool) -> Reply | None:
         self._lines.append(line)
