@@ -27,8 +27,8 @@ _WORD = re.compile(r' *(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<atom>[^ "()<>\[\]:;@
 _ESCAPED = re.compile(r"\\(.)")
 _NEEDS_NO_QUOTES = re.compile(r'[^ "()<>\[\]:;@\\,]+(?: [^ "()<>\[\]:;@\\,]+)*')
 
-# The library offers this list to be changed. Its entries (.test, .invalid ...) would fail as bad syntax, but a
-# simulator may be mailed there: `is_reserved` is the rule for them.
+# The library offers this list to be changed. Its entries (.test, .invalid ...) would fail as bad syntax, but
+# a simulator may be mailed there: `is_reserved` is the rule for them.
 email_validator.SPECIAL_USE_DOMAIN_NAMES.clear()
 
 _RESERVED_TLDS = frozenset({"test", "example", "invalid", "localhost"})

@@ -1,0 +1,83 @@
+"""The fields of a mail as they are posted: names, types, sizes. What they mean is for `validate` to say."""
+
+import hashlib
+from datetime import datetime
+from typing import Annotated
+
+import msgspec
+
+MAX_SUBJECT_CHARS = 998  # RFC 5322 section 2.1.1: no line of a message is longer
+MAX_TAGS = 10
+
+_Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # RFC 3339 with its offset
+_TagWord = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,256}\Z")]
+
+
+class _Posted(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Base: a field that is not known is an error, so that a typo cannot go unnoticed."""
+
+
+class PostedTag(_Posted, frozen=True, kw_only=True):
+    name: _TagWord
+    value: _TagWord
+
+
+class PostedTemplate(_Posted, frozen=True, kw_only=True):
+    """`id` is another name for `key`, for clients written for it."""
+
+    key: str | None = None
+    id: str | None = None
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
+    #: A JSON object, not taken apart before its size is known: 10 MB of "[]," are 200 MB of lists.
+    variables: msgspec.Raw = msgspec.Raw(b"{}")
+
+    @property
+    def name(self) -> str | None:
+        return self.key if self.key is not None else self.id
+
+
+class PostedAttachment(_Posted, frozen=True, kw_only=True):
+    filename: str
+    content: msgspec.Raw  # base64 text, or a list of byte values
+    content_type: str | None = None
+    content_id: str | None = None
+    disposition: str | None = None
+
+
+class PostedEmail(_Posted, frozen=True, kw_only=True):
+    """The body of POST /v1/emails."""
+
+    sender: str = msgspec.field(name="from")
+    to: str | list[str]
+    cc: str | list[str] = []
+    bcc: str | list[str] = []
+    reply_to: str | list[str] = []
+    subject: Annotated[str, msgspec.Meta(max_length=MAX_SUBJECT_CHARS)] | None = None
+    html: str | None = None
+    text: str | None = None
+    template: PostedTemplate | None = None
+    stream: str | None = None
+    scheduled_at: _Moment | None = None
+    expires_at: _Moment | None = None
+    tags: Annotated[list[PostedTag], msgspec.Meta(max_length=MAX_TAGS)] = []
+    metadata: Annotated[
+        dict[Annotated[str, msgspec.Meta(max_length=40)], Annotated[str, msgspec.Meta(max_length=500)]],
+        msgspec.Meta(max_length=50),
+    ] = {}
+    headers: Annotated[dict[str, str], msgspec.Meta(max_length=50)] = {}
+    tracking: bool = True
+    attachments: list[PostedAttachment] = []
+
+
+def fingerprint(posted: PostedEmail) -> bytes:
+    """SHA-256 of the canonical form: keys sorted, no white space, what was left out as its default.
+
+    Raises msgspec.DecodeError for variables that are not JSON.
+    """
+    variables: object = None
+    template = posted.template
+    if template is not None:
+        variables = msgspec.json.decode(template.variables)
+        template = msgspec.structs.replace(template, variables=msgspec.Raw(b"{}"))
+    plain = msgspec.structs.replace(posted, template=template)
+    return hashlib.sha256(msgspec.json.encode([plain, variables], order="sorted")).digest()

@@ -1,0 +1,141 @@
+"""A good mail as the rows it becomes, and the answer its client gets."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import assert_never
+
+import msgspec
+
+from posthouse.domain.event import EventType
+from posthouse.domain.ids import (
+    RANDOM_BITS,
+    ContentId,
+    EventId,
+    JobId,
+    MessageId,
+    content_id,
+    day_of,
+    own_event_id,
+    uuid7,
+)
+from posthouse.intake.mail import NewMail, OwnContent, TemplateChoice
+from posthouse.storage.acceptance import NewContent, NewJob
+from posthouse.storage.jobs import addressing_to_json
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class _Recipient(msgspec.Struct, frozen=True):
+    id: JobId
+    email: str
+
+
+class _Receipt(msgspec.Struct, frozen=True):
+    id: MessageId
+    status: str
+    recipients: list[_Recipient]
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One reading of the database's clock: when a group is accepted, and the day its rows belong to."""
+
+    unix_ms: int
+
+    @property
+    def at(self) -> datetime:
+        return _EPOCH + timedelta(milliseconds=self.unix_ms)
+
+    @property
+    def day(self) -> date:
+        return self.at.date()
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What one mail becomes."""
+
+    jobs: tuple[NewJob, ...]
+    events: tuple[EventId, ...]  # that each job was accepted, in the same order
+    content: NewContent | None
+    response: bytes  # the 202 body
+
+
+@dataclass(frozen=True, slots=True)
+class RowMaker:
+    """`content_key` keys the digest by which equal bodies meet, so that nobody can make two bodies meet
+    that are not equal. `random_bits` must be cryptographic: job ids stand in tracking links."""
+
+    content_key: bytes
+    random_bits: Callable[[int], int]
+
+    def make(self, mails: Sequence[NewMail], moment: Moment) -> list[Rows]:
+        """Rows of each mail; ids rise from first to last, so that they go to one end of the indexes."""
+        count = sum(len(mail.recipients) for mail in mails)
+        ids = iter(sorted(JobId(uuid7(moment.unix_ms, self.random_bits(RANDOM_BITS))) for _ in range(count)))
+        return [self._rows(mail, [next(ids) for _ in mail.recipients], moment) for mail in mails]
+
+    def _rows(self, mail: NewMail, ids: list[JobId], moment: Moment) -> Rows:
+        match mail.body:
+            case OwnContent() as own:
+                content: NewContent | None = NewContent(self._content_id(own, ids[0]), own.html, own.text)
+                choice: TemplateChoice | None = None
+            case TemplateChoice() as choice:
+                content = None
+            case _:
+                assert_never(mail.body)
+        return Rows(
+            jobs=_jobs(mail, ids, content, choice, moment),
+            events=tuple(own_event_id(job_id, 0, EventType.ACCEPTED) for job_id in ids),
+            content=content,
+            response=_response(mail, ids),
+        )
+
+    def _content_id(self, own: OwnContent, job_id: JobId) -> ContentId:
+        digest = hashlib.blake2b(
+            msgspec.json.encode((own.html, own.text)), key=self.content_key, digest_size=16
+        )
+        return content_id(day_of(job_id), int.from_bytes(digest.digest()))
+
+
+def _jobs(
+    mail: NewMail,
+    ids: list[JobId],
+    content: NewContent | None,
+    choice: TemplateChoice | None,
+    moment: Moment,
+) -> tuple[NewJob, ...]:
+    addressing = None if mail.addressing is None else addressing_to_json(mail.addressing)
+    headers = msgspec.json.encode(mail.headers) if mail.headers else None
+    return tuple(
+        NewJob(
+            job_id=job_id,
+            message_id=MessageId(ids[0]),
+            stream=mail.stream,
+            to_address=recipient.address,
+            address_key=recipient.key,
+            from_address=mail.sender,
+            subject=mail.subject,
+            template_id=None if choice is None else choice.template_id,
+            template_version=None if choice is None else choice.version,
+            template_vars=None if choice is None else choice.variables,
+            content_id=None if content is None else content.content_id,
+            addressing=addressing,
+            headers=headers,
+            tags=mail.tags,
+            metadata=mail.metadata,
+            tracked=mail.tracked,
+            due_at=moment.at if mail.scheduled_at is None else mail.scheduled_at,
+            scheduled_at=mail.scheduled_at,
+            expires_at=mail.expires_at,
+            expiry_given=mail.expiry_given,
+        )
+        for job_id, recipient in zip(ids, mail.recipients, strict=True)
+    )
+
+
+def _response(mail: NewMail, ids: list[JobId]) -> bytes:
+    recipients = [_Recipient(job_id, r.address) for job_id, r in zip(ids, mail.recipients, strict=True)]
+    return msgspec.json.encode(_Receipt(MessageId(ids[0]), "pending", recipients))

@@ -1,0 +1,106 @@
+"""API keys: 256 random bits, shown once, stored as their SHA-256. SQL in queries/keys.sql."""
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NewType
+from uuid import UUID
+
+from posthouse.domain.address import parse_domain
+from posthouse.domain.ids import RANDOM_BITS, ApiKeyId, uuid7
+from posthouse.domain.stream import Stream
+from posthouse.storage.db import Database
+
+#: The prefix lets secret scanners find a key that got into a repository.
+PREFIX = "ph_live_"
+_SECRET_BYTES = 32
+_FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
+
+KeySecret = NewType("KeySecret", str)  # the whole key as the client sends it
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKey:
+    """What a key may do. `stream` None: both; `from_domains` empty: all that its streams have."""
+
+    api_key_id: ApiKeyId
+    name: str
+    stream: Stream | None
+    from_domains: frozenset[str]
+    created_at: datetime
+    revoked_at: datetime | None = None
+
+
+async def create(
+    db: Database,
+    *,
+    name: str,
+    stream: Stream | None,
+    from_domains: Iterable[str],
+    now: datetime,
+    random_bytes: Callable[[int], bytes],
+) -> tuple[ApiKey, KeySecret]:
+    """A new key and its secret, which is not kept. `random_bytes` must be cryptographic.
+
+    Raises InvalidAddress for what is no domain, NotNow.
+    """
+    secret = KeySecret(
+        PREFIX + base64.urlsafe_b64encode(random_bytes(_SECRET_BYTES)).rstrip(b"=").decode("ascii")
+    )
+    random = int.from_bytes(random_bytes(10)) & ((1 << RANDOM_BITS) - 1)
+    key = ApiKey(
+        ApiKeyId(uuid7(int(now.timestamp() * 1000), random)),
+        name,
+        stream,
+        frozenset(map(parse_domain, from_domains)),
+        now,
+    )
+    await db.execute(
+        "insert_api_key", key.api_key_id, name, _digest(secret), stream, sorted(key.from_domains), now
+    )
+    return key, secret
+
+
+async def list_all(db: Database) -> list[ApiKey]:
+    """Every key there is or was, newest first."""
+    return await db.fetch_into(_key, "api_keys")
+
+
+async def revoke(db: Database, key: ApiKeyId) -> bool:
+    """Whether there was such a key to revoke. Every process refuses it within `KeyRing`'s memory."""
+    return await db.execute("revoke_api_key", key) == 1
+
+
+async def find(db: Database, secret: KeySecret) -> ApiKey | None:
+    """The key of this secret; None when there is none or it is revoked."""
+    return await db.fetch_one(_key, "valid_api_key", _digest(secret))
+
+
+def read_secret(text: str) -> KeySecret | None:
+    """The text as a key's secret; None when it cannot be one, which needs no database to know."""
+    return KeySecret(text) if _FORM.fullmatch(text) else None
+
+
+def _digest(secret: KeySecret) -> bytes:
+    return hashlib.sha256(secret.encode("ascii")).digest()
+
+
+def _key(
+    api_key_id: UUID,
+    name: str,
+    stream: str | None,
+    from_domains: list[str],
+    created_at: datetime,
+    revoked_at: datetime | None,
+) -> ApiKey:
+    return ApiKey(
+        ApiKeyId(api_key_id),
+        name,
+        None if stream is None else Stream(stream),
+        frozenset(from_domains),
+        created_at,
+        revoked_at,
+    )

@@ -1,0 +1,56 @@
+"""Who is asking: `Authorization: Bearer ph_live_...`."""
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from http import HTTPStatus
+
+from posthouse.clock import Clock
+from posthouse.storage import keys
+from posthouse.storage.db import Database
+from posthouse.storage.keys import ApiKey, KeySecret, read_secret
+from posthouse.web.api.problems import ApiRequest, HttpError
+
+#: Seconds that a key is remembered. A revocation counts everywhere within 5: this, and the time of a look-up.
+MEMORY = 4.0
+_MAX_KEYS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    key: ApiKey
+    asked_at: float  # before the look-up, so that its duration does not add to the memory
+
+
+class KeyRing:
+    """Keys that were found valid, remembered for `MEMORY` seconds. What is not valid is never remembered."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+        self._known: OrderedDict[KeySecret, _Known] = OrderedDict()
+
+    async def authenticate(self, request: ApiRequest) -> ApiKey:
+        """The key that a request came with. Raises HttpError (401), NotNow."""
+        scheme, _, text = request.headers.get("authorization", "").partition(" ")
+        secret = read_secret(text.strip()) if scheme.lower() == "bearer" else None
+        key = None if secret is None else await self._find(secret)
+        if key is None:
+            raise HttpError(
+                HTTPStatus.UNAUTHORIZED,
+                f"Send a valid API key as Authorization: Bearer {keys.PREFIX}...",
+                code="invalid_api_key",
+            )
+        return key
+
+    async def _find(self, secret: KeySecret) -> ApiKey | None:
+        now = self._clock.monotonic()
+        known = self._known.get(secret)
+        if known is not None and now - known.asked_at < MEMORY:
+            return known.key
+        key = await keys.find(self._database, secret)
+        self._known.pop(secret, None)
+        if key is not None:
+            self._known[secret] = _Known(key, now)
+            if len(self._known) > _MAX_KEYS:
+                self._known.popitem(last=False)
+        return key

@@ -1,0 +1,148 @@
+"""Request bodies: read within bounds, and decoded with a pointer to what is wrong."""
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import TypeVar
+
+import msgspec
+
+from posthouse.domain.errors import InvalidInput, NotNow
+from posthouse.web.api.problems import ApiRequest, HttpError
+
+T = TypeVar("T")
+
+_READ_SECONDS = 30.0
+_ROOM_BYTES = 64_000_000  # for the bodies of all requests together
+
+_WHERE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`\Z")
+_STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]|\[\.\.\.\]")
+_FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.{0,100})", re.DOTALL)
+
+
+class Bodies:
+    """Reads bodies, and bounds what all of them together hold in memory."""
+
+    def __init__(self, *, max_bytes: int, room_bytes: int = _ROOM_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._room = max(room_bytes, max_bytes)
+
+    @asynccontextmanager
+    async def read(self, request: ApiRequest) -> AsyncIterator[bytes]:
+        """The body; its room is taken until the block ends. A body that is too large is refused as soon as
+        that is known. What still comes of it is thrown away by the server: closing the connection on a
+        client that is still sending would cost it our answer.
+
+        Raises HttpError (408, 413) and NotNow when there is no room.
+        """
+        if _declared_length(request) > self._max_bytes:
+            raise self._too_large()
+        chunks: list[bytes] = []
+        taken = 0
+        try:
+            async with _read_deadline():
+                async for chunk in request.stream():
+                    self._room -= len(chunk)
+                    taken += len(chunk)
+                    chunks.append(chunk)
+                    if taken > self._max_bytes:
+                        raise self._too_large()
+                    if self._room < 0:
+                        raise NotNow("Too many large requests at once; try again.", retry_after=1.0)
+            yield b"".join(chunks)
+        finally:
+            self._room += taken
+
+    def _too_large(self) -> HttpError:
+        return HttpError(
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+            f"A request has at most {self._max_bytes} bytes.",
+            code="body_too_large",
+        )
+
+
+def refuse_other_than_json(request: ApiRequest) -> None:
+    """Raises HttpError (415) for a body that says it is something else, or is compressed."""
+    media_type = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if (media_type != "application/json" and not media_type.endswith("+json")) or encoding != "identity":
+        raise HttpError(
+            HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+            "Send JSON, uncompressed, as Content-Type: application/json.",
+            code="unsupported_media_type",
+        )
+
+
+def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
+    """Raises InvalidInput with a pointer for JSON of another shape, HttpError (400) for what is not JSON."""
+    try:
+        return decoder.decode(body)
+    except msgspec.ValidationError as error:
+        raise _wrong_shape(str(error)) from error
+    except RecursionError as error:
+        raise HttpError(
+            HTTPStatus.BAD_REQUEST, "This JSON is nested too deep.", code="nested_too_deep"
+        ) from error
+    except ValueError as error:
+        if _only_half_a_character(body):
+            raise InvalidInput(
+                "A text holds half a character (a lone surrogate).", code="invalid_text"
+            ) from error
+        raise HttpError(
+            HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.", code="malformed_json"
+        ) from error
+
+
+@asynccontextmanager
+async def _read_deadline() -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(_READ_SECONDS):
+            yield
+    except TimeoutError as error:
+        raise HttpError(
+            HTTPStatus.REQUEST_TIMEOUT,
+            f"The body did not arrive within {_READ_SECONDS:g} s.",
+            code="too_slow",
+        ) from error
+
+
+def _declared_length(request: ApiRequest) -> int:
+    text = request.headers.get("content-length", "0")
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _only_half_a_character(body: bytes) -> bool:
+    """Whether JSON's grammar is kept and a lone surrogate is all that is wrong."""
+    if b"\\ud" not in body.lower():
+        return False
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _wrong_shape(message: str) -> InvalidInput:
+    where = _WHERE.search(message)
+    pointer = "" if where is None else _pointer(where["path"])
+    detail = message if where is None else message[: where.start()]
+    field = _FIELD.search(detail)
+    code = InvalidInput.code
+    if field is not None:
+        name = field["name"].partition("`")[0].replace("~", "~0").replace("/", "~1")
+        pointer = f"{pointer}/{name}"
+        code = "unknown_field" if field["what"] == "unknown" else "missing_required_field"
+    return InvalidInput(f"{detail.replace('`', '')}.", code=code, pointer=pointer)
+
+
+def _pointer(path: str) -> str:
+    """RFC 6901 of msgspec's path; it ends where msgspec does not say which member it was."""
+    steps = []
+    for name, index in _STEP.findall(path):
+        if not name and not index:
+            break
+        steps.append(name or index)
+    return "".join(f"/{step}" for step in steps)

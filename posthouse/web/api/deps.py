@@ -1,0 +1,59 @@
+"""What the API is made of; the composition root fills it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from posthouse.clock import Clock
+from posthouse.ingest.receive import Receiver
+from posthouse.intake.group import Intake
+from posthouse.intake.rows import Moment
+from posthouse.intake.validate import Rules
+from posthouse.storage.db import Database
+from posthouse.telemetry import Metrics
+from posthouse.web.api.auth import KeyRing
+from posthouse.web.api.body import Bodies
+from posthouse.web.api.template_book import TemplateBook
+
+
+@dataclass(frozen=True, slots=True)
+class ApiDeps:
+    """`now_ms` reads the database's clock: milliseconds since 1970 UTC."""
+
+    database: Database
+    intake: Intake
+    rules: Rules
+    receiver: Receiver
+    metrics: Metrics
+    now_ms: Callable[[], int]
+    keys: KeyRing
+    templates: TemplateBook
+    bodies: Bodies
+
+    def now(self) -> datetime:
+        return Moment(self.now_ms()).at
+
+
+def api_deps(
+    *,
+    database: Database,
+    intake: Intake,
+    rules: Rules,
+    receiver: Receiver,
+    metrics: Metrics,
+    clock: Clock,
+    now_ms: Callable[[], int],
+    max_body_bytes: int,
+) -> ApiDeps:
+    """The dependencies with the API's own memories around the database."""
+    return ApiDeps(
+        database=database,
+        intake=intake,
+        rules=rules,
+        receiver=receiver,
+        metrics=metrics,
+        now_ms=now_ms,
+        keys=KeyRing(database, clock),
+        templates=TemplateBook(database, clock),
+        bodies=Bodies(max_bytes=max_body_bytes),
+    )

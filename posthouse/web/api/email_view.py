@@ -1,0 +1,150 @@
+"""A mail as the API shows it: where each recipient's copy stands, and everything that happened."""
+
+from datetime import datetime
+from uuid import UUID
+
+import msgspec
+
+from posthouse.domain.address import format_mailbox
+from posthouse.storage.jobs import addressing_from_json
+from posthouse.storage.timeline import EventRecord, JobRecord, MailRecord
+
+
+class TagView(msgspec.Struct, frozen=True):
+    name: str
+    value: str
+
+
+class TemplateView(msgspec.Struct, frozen=True):
+    """`version` null: the newest published one when the mail is sent."""
+
+    key: str
+    version: int | None
+
+
+class RecipientView(msgspec.Struct, frozen=True):
+    id: UUID
+    email: str
+    status: str
+    sent_at: datetime | None
+    opened_at: datetime | None
+    clicked_at: datetime | None
+    complained_at: datetime | None
+    unsubscribed_at: datetime | None
+    relay: str | None
+    provider_message_id: str | None
+
+
+class EventView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an event of its kind does not have is left out."""
+
+    id: UUID
+    recipient_id: UUID
+    type: str
+    origin: str
+    occurred_at: datetime
+    received_at: datetime
+    attempt: int
+    reason: str = ""
+    bounce_class: str | None = None
+    relay: str | None = None
+    provider_message_id: str | None = None
+    smtp_code: int | None = None
+    enhanced_code: str | None = None
+    diagnostic: str = ""
+    url: str | None = None
+    user_agent: str | None = None
+    machine: bool = False
+    template_version: int | None = None
+
+
+class EmailView(msgspec.Struct, frozen=True):
+    """`status` is that of all recipients, null when they differ. Recipients of a bcc are among the
+    recipients, not in to and cc."""
+
+    id: UUID
+    status: str | None
+    stream: str
+    sender: str = msgspec.field(name="from")
+    to: list[str]
+    cc: list[str]
+    reply_to: list[str]
+    subject: str | None
+    template: TemplateView | None
+    tags: list[TagView]
+    metadata: dict[str, str]
+    created_at: datetime
+    due_at: datetime
+    scheduled_at: datetime | None
+    expires_at: datetime
+    recipients: list[RecipientView]
+    timeline: list[EventView]
+
+
+_read_tags = msgspec.json.Decoder(list[TagView]).decode
+_read_metadata = msgspec.json.Decoder(dict[str, str]).decode
+
+
+def email_view(mail: MailRecord) -> EmailView:
+    first = mail.jobs[0]
+    shown = addressing_from_json(first.addressing, first.to_address)
+    statuses = {job.status for job in mail.jobs}
+    return EmailView(
+        id=first.message_id,
+        status=first.status.lower() if len(statuses) == 1 else None,
+        stream=first.stream,
+        sender=first.from_address,
+        to=[format_mailbox(box) for box in shown.to],
+        cc=[format_mailbox(box) for box in shown.cc],
+        reply_to=[format_mailbox(box) for box in shown.reply_to],
+        subject=first.subject,
+        template=None
+        if first.template_key is None
+        else TemplateView(first.template_key, first.template_version),
+        tags=[] if first.tags is None else _read_tags(first.tags),
+        metadata={} if first.metadata is None else _read_metadata(first.metadata),
+        created_at=first.created_at,
+        due_at=first.due_at,
+        scheduled_at=first.scheduled_at,
+        expires_at=first.expires_at,
+        recipients=[_recipient(job) for job in mail.jobs],
+        timeline=[_event(event) for event in mail.events],
+    )
+
+
+def _recipient(job: JobRecord) -> RecipientView:
+    return RecipientView(
+        id=job.job_id,
+        email=job.to_address,
+        status=job.status.lower(),
+        sent_at=job.sent_at,
+        opened_at=job.opened_at,
+        clicked_at=job.clicked_at,
+        complained_at=job.complained_at,
+        unsubscribed_at=job.unsubscribed_at,
+        relay=job.relay,
+        provider_message_id=job.provider_message_id,
+    )
+
+
+def _event(event: EventRecord) -> EventView:
+    return EventView(
+        id=event.event_id,
+        recipient_id=event.job_id,
+        type=event.type,
+        origin=event.origin,
+        occurred_at=event.occurred_at,
+        received_at=event.received_at,
+        attempt=event.attempt,
+        reason=event.reason or "",
+        bounce_class=event.bounce_class,
+        relay=event.relay,
+        provider_message_id=event.provider_message_id,
+        smtp_code=event.smtp_code,
+        enhanced_code=event.enhanced_code,
+        diagnostic=event.diagnostic or "",
+        url=event.url,
+        user_agent=event.user_agent,
+        machine=event.machine,
+        template_version=event.template_version,
+    )

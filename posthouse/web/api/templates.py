@@ -1,0 +1,181 @@
+"""/v1/templates: create, add a version, publish, read."""
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated
+
+import msgspec
+from litestar import get, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from posthouse.compose.render import check_template
+from posthouse.domain.errors import InvalidInput
+from posthouse.domain.ids import TemplateKey
+from posthouse.domain.template import Variable, VersionState
+from posthouse.intake.plain_json import check_text
+from posthouse.storage import templates
+from posthouse.storage.templates import NewVersion, StoredVersion, Template
+from posthouse.web.api.body import decode, refuse_other_than_json
+from posthouse.web.api.deps import ApiDeps
+from posthouse.web.api.problems import ApiRequest
+
+_SHOWN_VERSIONS = 20
+_MAX_VERSION = 2**31 - 1
+
+_Key = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,99}\Z")]
+_VariableName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,99}\Z")]
+_ShortText = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class PostedVariable(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One with a default need not be given."""
+
+    name: _VariableName
+    required: bool | None = None
+    default: str | int | float | bool | None = None
+
+
+class PostedVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    subject: Annotated[str, msgspec.Meta(max_length=10_000)]
+    html: str | None = None
+    text: str | None = None
+    variables: Annotated[list[PostedVariable], msgspec.Meta(max_length=500)] = []
+    tracking: bool = True
+    publish: bool = False
+
+
+class PostedTemplate(PostedVersion, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    key: _Key
+    name: _ShortText | None = None
+
+
+class VersionView(msgspec.Struct, frozen=True):
+    version: int
+    state: VersionState
+    subject: str
+    html: str | None
+    text: str | None
+    variables: list[Variable]
+    tracking: bool
+    created_at: datetime
+    published_at: datetime | None
+
+
+class TemplateDetails(msgspec.Struct, frozen=True):
+    """`published_version` is what mail that names no version is made from; null: none yet. The newest
+    versions stand first."""
+
+    key: str
+    name: str
+    created_at: datetime
+    published_version: int | None
+    versions: list[VersionView]
+
+
+class VersionReceipt(msgspec.Struct, frozen=True):
+    key: str
+    version: int
+    state: VersionState
+
+
+_template_decoder = msgspec.json.Decoder(PostedTemplate)
+_version_decoder = msgspec.json.Decoder(PostedVersion)
+
+
+def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
+    @post("/templates", status_code=HTTPStatus.CREATED)
+    async def post_template(request: ApiRequest) -> VersionReceipt:
+        await deps.keys.authenticate(request)
+        refuse_other_than_json(request)
+        async with deps.bodies.read(request) as body:
+            posted = decode(body, _template_decoder)
+            key, name = TemplateKey(posted.key), posted.name or posted.key
+            check_text(name, "/name")
+            version = await templates.create(deps.database, key, name, _new_version(posted), deps.now())
+        return _receipt(key, version, published=posted.publish)
+
+    @post("/templates/{key:str}/versions", status_code=HTTPStatus.CREATED)
+    async def post_version(request: ApiRequest, key: FromPath[str]) -> VersionReceipt:
+        await deps.keys.authenticate(request)
+        refuse_other_than_json(request)
+        async with deps.bodies.read(request) as body:
+            posted = decode(body, _version_decoder)
+            new = _new_version(posted)
+            version = await templates.add_version(deps.database, _key(key), new, deps.now())
+        return _receipt(key, version, published=posted.publish)
+
+    @post("/templates/{key:str}/versions/{version:int}/publish", status_code=HTTPStatus.OK)
+    async def publish(request: ApiRequest, key: FromPath[str], version: FromPath[int]) -> VersionReceipt:
+        await deps.keys.authenticate(request)
+        number = min(max(version, 0), _MAX_VERSION)
+        await templates.publish(deps.database, _key(key), number, deps.now())
+        return _receipt(key, number, published=True)
+
+    @get("/templates/{key:str}")
+    async def get_template(request: ApiRequest, key: FromPath[str]) -> TemplateDetails:
+        await deps.keys.authenticate(request)
+        return _details(await templates.get(deps.database, _key(key), versions=_SHOWN_VERSIONS))
+
+    return [post_template, post_version, publish, get_template]
+
+
+def _key(text: str) -> TemplateKey:
+    check_text(text, "")
+    return TemplateKey(text)
+
+
+def _new_version(posted: PostedVersion) -> NewVersion:
+    for pointer, source in (("/subject", posted.subject), ("/html", posted.html), ("/text", posted.text)):
+        if source is not None:
+            check_text(source, pointer)
+    check_template(posted.subject, posted.html, posted.text)
+    return NewVersion(
+        subject=posted.subject,
+        html=posted.html,
+        text=posted.text,
+        variables=_variables(posted.variables),
+        tracked=posted.tracking,
+        published=posted.publish,
+    )
+
+
+def _variables(posted: list[PostedVariable]) -> tuple[Variable, ...]:
+    names = [variable.name for variable in posted]
+    if len(set(names)) < len(names):
+        raise InvalidInput("Each variable is declared once.", pointer="/variables")
+    for i, variable in enumerate(posted):
+        if isinstance(variable.default, str):
+            check_text(variable.default, f"/variables/{i}/default")
+    return tuple(
+        Variable(v.name, v.default is None if v.required is None else v.required, v.default) for v in posted
+    )
+
+
+def _receipt(key: str, version: int, *, published: bool) -> VersionReceipt:
+    return VersionReceipt(key, version, VersionState.PUBLISHED if published else VersionState.DRAFT)
+
+
+def _details(template: Template) -> TemplateDetails:
+    published = [v.version for v in template.versions if v.published_at is not None]
+    return TemplateDetails(
+        key=template.key,
+        name=template.name,
+        created_at=template.created_at,
+        published_version=max(published, default=None),
+        versions=[_version_view(version) for version in template.versions],
+    )
+
+
+def _version_view(version: StoredVersion) -> VersionView:
+    return VersionView(
+        version=version.version,
+        state=VersionState.DRAFT if version.published_at is None else VersionState.PUBLISHED,
+        subject=version.subject,
+        html=version.html,
+        text=version.text,
+        variables=list(version.variables),
+        tracking=version.tracked,
+        created_at=version.created_at,
+        published_at=version.published_at,
+    )

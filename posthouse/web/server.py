@@ -1,0 +1,116 @@
+"""The API as one ASGI application, and a server that runs an application inside the current loop."""
+
+import asyncio
+import re
+import socket
+import uuid
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import structlog
+import uvicorn
+from litestar import Litestar, Router
+from litestar.enums import ScopeType
+from litestar.exceptions import HTTPException
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from posthouse.domain.errors import PosthouseError
+from posthouse.web import webhooks
+from posthouse.web.api import emails, health, suppressions, templates
+from posthouse.web.api.deps import ApiDeps
+from posthouse.web.api.problems import on_bug, on_house_error, on_http_error, request_id
+
+DRAIN_SECONDS = 10
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+def build_api(deps: ApiDeps) -> ASGIApp:
+    """Everything that the API role answers."""
+    v1 = Router(
+        path="/v1",
+        route_handlers=[*emails.routes(deps), *templates.routes(deps), *suppressions.routes(deps)],
+    )
+    return with_request_ids(
+        Litestar(
+            route_handlers=[v1, *health.routes(deps), *webhooks.routes(deps)],
+            exception_handlers={
+                PosthouseError: on_house_error,
+                HTTPException: on_http_error,
+                Exception: on_bug,
+            },
+            openapi_config=None,
+            request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
+        )
+    )
+
+
+def with_request_ids(app: ASGIApp) -> ASGIApp:
+    """Each request has an id, the client's X-Request-Id or a new one: it is in the answer and in the logs."""
+
+    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != ScopeType.HTTP:
+            await app(scope, receive, send)
+            return
+        identifier = _request_id(scope["headers"])
+        request_id.set(identifier.decode("ascii"))
+        structlog.contextvars.bind_contextvars(request_id=identifier.decode("ascii"))
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"x-request-id", identifier)]
+            await send(message)
+
+        await app(scope, receive, send_with_id)
+
+    return wrapped
+
+
+async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop: asyncio.Event) -> None:
+    """Answer requests until `stop` is set; those under way then have `DRAIN_SECONDS` to end.
+
+    `app` is any ASGI application. Raises OSError when the address cannot be bound.
+    """
+    with _listening(host, port) as listener:
+        server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                access_log=False,
+                log_config=None,
+                server_header=False,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
+            )
+        )
+        watching = asyncio.create_task(_exit_when(stop, server), name="stop watcher")
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            watching.cancel()
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Bound by us, since the server would end the whole process if it could not."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=2048)
+
+
+class _Server(uvicorn.Server):
+    """A server among other tasks: signals are the process's own business."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def _exit_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
+    await stop.wait()
+    server.should_exit = True
+
+
+def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value
+    return uuid.uuid4().hex.encode("ascii")

@@ -1,0 +1,53 @@
+"""POST /hooks/{relay}/{account}: what relays tell us. The bytes go on as they came, for their signature."""
+
+from http import HTTPStatus
+from typing import assert_never
+
+from litestar import Response, post
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath
+
+from posthouse.domain.errors import NotFound, NotNow
+from posthouse.domain.ids import RelayAccount
+from posthouse.ingest.receive import Received
+from posthouse.relays.base import RawCallback
+from posthouse.web.api.deps import ApiDeps
+from posthouse.web.api.problems import ApiRequest, HttpError
+
+
+def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
+    @post("/hooks/{relay:str}/{account:str}", status_code=HTTPStatus.OK)
+    async def receive(request: ApiRequest, relay: FromPath[str], account: FromPath[str]) -> Response[bytes]:
+        async with deps.bodies.read(request) as body:
+            callback = RawCallback(relay, RelayAccount(account), dict(request.headers.items()), body)
+            received = await deps.receiver.receive(callback)
+        _count(deps, callback, received)
+        return _answer(received)
+
+    return [receive]
+
+
+def _count(deps: ApiDeps, callback: RawCallback, received: Received) -> None:
+    # An unknown account is a path that anybody can make up: it must not become a label.
+    account = "unknown" if received is Received.UNKNOWN_ACCOUNT else callback.account
+    deps.metrics.callbacks.labels(account, received.name.lower()).inc()
+
+
+def _answer(received: Received) -> Response[bytes]:
+    match received:
+        case Received.STORED:
+            return Response(b"", status_code=HTTPStatus.OK)
+        case Received.BAD_SIGNATURE:
+            raise HttpError(
+                HTTPStatus.UNAUTHORIZED, "The signature is not this account's.", code="bad_signature"
+            )
+        case Received.UNKNOWN_ACCOUNT:
+            raise NotFound("There is no such relay account.")
+        case Received.TOO_LARGE:
+            raise HttpError(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "The callback is too large.", code="body_too_large"
+            )
+        case Received.UNAVAILABLE:
+            raise NotNow("The callback could not be stored; send it again.", retry_after=5.0)
+        case _:
+            assert_never(received)
