@@ -1,7 +1,7 @@
 """The embedded bus: the job table is the queue, relay_inbox is the log; hints wake, polling makes sure."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,11 +17,15 @@ from posthouse.relays.base import RawCallback
 from posthouse.storage import jobs
 from posthouse.storage.db import Database, Transaction
 from posthouse.storage.hints import Hinter, Listener
+from posthouse.storage.text import storable
 
 #: Claims look no further back than this below the last due_at they took: under it lie dead index entries.
 FLOOR_MARGIN: Final = timedelta(seconds=30)
 #: One claim in this time goes without a floor, so that nothing older is ever left behind.
 FLOORLESS_EVERY: Final = 1.0
+
+#: Claims in a row whose jobs were all suppressed or expired, before the caller gets a chance to stop.
+ENDED_CLAIMS: Final = 20
 
 CALLBACKS_CHANNEL: Final = "posthouse_callbacks"
 
@@ -63,10 +67,13 @@ class PostgresJobs:
         size = jobs.claim_size(limit)
         if self._paused or size == 0:
             return []
-        taken = await jobs.claim(self._db, self._stream, self._worker, size, self._next_floor())
-        if taken:
-            self._floor = taken[-1].due_at - FLOOR_MARGIN
-        return taken
+        for _ in range(ENDED_CLAIMS):
+            claim = await jobs.claim(self._db, self._stream, self._worker, size, self._next_floor())
+            if claim.reached is not None:
+                self._floor = claim.reached - FLOOR_MARGIN
+            if claim.jobs or claim.reached is None:
+                return claim.jobs
+        return []
 
     async def release(self, held: Sequence[Held], due_at: datetime | None) -> int:
         return await jobs.release(self._db, self._worker, held, due_at)
@@ -92,17 +99,23 @@ class PostgresJobs:
 
 
 class QuarantinedJobs:
-    """bus.port.JobSource of the process that handles, alone, mails that workers died of."""
+    """bus.port.JobSource of the process that handles, alone, one stream's mails that workers died of."""
 
-    def __init__(self, db: Database, worker: InstanceId) -> None:
+    def __init__(self, db: Database, stream: Stream, worker: InstanceId, emptied: Callable[[], None]) -> None:
+        """`emptied` is told when there was nothing to take."""
         self._db = db
+        self._stream = stream
         self._worker = worker
+        self._emptied = emptied
         self._paused = False
 
     async def take(self, limit: int) -> list[ClaimedJob]:
         if self._paused or limit < 1:
             return []
-        return await jobs.claim_quarantined(self._db, self._worker)
+        claim = await jobs.claim_quarantined(self._db, self._stream, self._worker)
+        if claim.reached is None:
+            self._emptied()
+        return claim.jobs
 
     async def release(self, held: Sequence[Held], due_at: datetime | None) -> int:
         return await jobs.release(self._db, self._worker, held, due_at)
@@ -130,7 +143,7 @@ class _HeldCallbacks:
 
     async def set_aside(self, held: HeldCallback, reason: str, payload: bytes) -> None:
         source = f"{held.callback.relay}/{held.callback.account}"
-        await self._tx.execute("bury_callback", source, reason, payload)
+        await self._tx.execute("bury_callback", source, storable(reason), payload)
 
     async def postpone(self, held: HeldCallback, until: datetime) -> None:
         await self._tx.execute("postpone_callback", held.position, until)
@@ -157,7 +170,7 @@ class PostgresCallbacks:
             "append_callbacks",
             [c.relay for c in callbacks],
             [c.account for c in callbacks],
-            [msgspec.json.encode(dict(c.headers)) for c in callbacks],
+            [_headers(c.headers) for c in callbacks],
             [c.body for c in callbacks],
         )
         for account in {c.account for c in callbacks}:
@@ -172,6 +185,11 @@ class PostgresCallbacks:
 
     async def wait(self, timeout: float) -> None:
         await self._ear.wait(timeout)
+
+
+def _headers(headers: Mapping[str, str]) -> bytes:
+    """As jsonb takes them: foreign bytes must not fail a callback that its signature covers."""
+    return msgspec.json.encode({storable(name): storable(value) for name, value in headers.items()})
 
 
 _read_headers = msgspec.json.Decoder(dict[str, str]).decode

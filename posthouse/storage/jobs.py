@@ -1,6 +1,7 @@
 """Jobs as a queue: claim, give back, and what compose needs of them. SQL in queries/jobs.sql."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 from uuid import UUID
@@ -71,22 +72,34 @@ def claim_size(free: int) -> int:
     return next((size for size in CLAIM_SIZES if size <= free), 0)
 
 
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What one claim did. Jobs that were suppressed or expired ended in it and are not in `jobs`."""
+
+    jobs: list[ClaimedJob]
+    reached: datetime | None  # the latest due_at that was looked at; None: nothing was due
+
+
 async def claim(
     db: Database, stream: Stream, worker: InstanceId, limit: int, floor: datetime | None
-) -> list[ClaimedJob]:
-    """Up to `limit` (one of CLAIM_SIZES) due jobs, committed as SENDING; suppressed ones end here."""
-    return await db.fetch_into(
-        _claimed, f"claim_{limit}", stream.value, worker, _NO_FLOOR if floor is None else floor
-    )
+) -> Claim:
+    """Up to `limit` (one of CLAIM_SIZES) due jobs, committed as SENDING."""
+    lowest = _NO_FLOOR if floor is None else floor
+    return _claim(await db.fetch_into(_picked, f"claim_{limit}", stream.value, worker, lowest))
 
 
-async def claim_quarantined(db: Database, worker: InstanceId) -> list[ClaimedJob]:
+async def claim_quarantined(db: Database, stream: Stream, worker: InstanceId) -> Claim:
     """One job that two workers died of."""
-    return await db.fetch_into(_claimed, "claim_quarantined", worker)
+    return _claim(await db.fetch_into(_picked, "claim_quarantined", stream.value, worker))
 
 
-async def quarantine_waiting(db: Database) -> bool:
-    return await db.value(bool, "quarantine_waiting")
+def _claim(picked: Sequence[tuple[datetime, ClaimedJob | None]]) -> Claim:
+    jobs = [job for _, job in picked if job is not None]
+    return Claim(jobs, picked[-1][0] if picked else None)
+
+
+async def quarantine_waiting(db: Database, stream: Stream) -> bool:
+    return await db.value(bool, "quarantine_waiting", stream.value)
 
 
 async def release(db: Database, worker: InstanceId, held: Sequence[Held], due_at: datetime | None) -> int:
@@ -159,12 +172,12 @@ def _version(
     return found, newest
 
 
-def _claimed(
+def _picked(
     job_id: UUID,
     message_id: UUID,
     stream: str,
     attempt: int,
-    _status: str,
+    status: str,
     to_address: str,
     address_key: str,
     from_address: str,
@@ -180,9 +193,11 @@ def _claimed(
     due_at: datetime,
     expires_at: datetime,
     deaths: int,
-) -> ClaimedJob:
-    """A row of a claim, columns in the query's order."""
-    return ClaimedJob(
+) -> tuple[datetime, ClaimedJob | None]:
+    """A row of a claim, columns in the query's order: when it was due, and the job unless it ended here."""
+    if status != _SENDING:
+        return due_at, None
+    return due_at, ClaimedJob(
         JobId(job_id),
         MessageId(message_id),
         _STREAMS[stream],
@@ -206,3 +221,4 @@ def _claimed(
 
 
 _STREAMS = {stream.value: stream for stream in Stream}
+_SENDING: Final = Status.SENDING.value
