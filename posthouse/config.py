@@ -18,6 +18,9 @@ from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
 
+#: Names the read end of a pipe that `posthouse up` holds open: its end means that the parent is gone.
+PARENT_PIPE = "POSTHOUSE_PARENT_PIPE"
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
 
@@ -121,6 +124,15 @@ class RetentionSettings(_Settings, frozen=True, kw_only=True):
     idempotency_keys: timedelta = timedelta(hours=24)
 
 
+class SimulationSettings(_Settings, frozen=True, kw_only=True):
+    """What relays with `simulator = true` pretend. `time_scale`: seconds of ours for one of their world."""
+
+    control_port: Port = 8032
+    seed: int = 1
+    time_scale: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    keep_bodies: bool = True
+
+
 class Settings(_Settings, frozen=True, kw_only=True):
     streams: dict[Stream, StreamSettings]
     relays: dict[RelayAccount, RelaySettings]
@@ -129,6 +141,7 @@ class Settings(_Settings, frozen=True, kw_only=True):
     lease: LeaseSettings = LeaseSettings()
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
+    simulation: SimulationSettings = SimulationSettings()
 
     @property
     def data_dir(self) -> Path:

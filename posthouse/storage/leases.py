@@ -77,8 +77,3 @@ async def doubts_due(session: Session) -> list[Doubt]:
 async def hold_doubts(tx: Transaction, jobs: Sequence[JobId], until: datetime) -> None:
     if jobs:
         await tx.execute("hold_doubts", jobs, min(jobs), max(jobs), until, Status.UNKNOWN.value)
-
-
-async def forget(db: Database) -> None:
-    """Rows of workers that ended more than a week ago."""
-    await db.execute("forget_workers")

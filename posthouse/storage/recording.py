@@ -67,7 +67,7 @@ class NewSuppression:
     scope: SuppressionScope
     reason: SuppressionReason
     added_at: datetime
-    job_id: JobId
+    job_id: JobId | None
     note: str
 
 

@@ -105,7 +105,7 @@ CREATE TABLE email_job (
 -- The job table is the queue.
 CREATE INDEX email_job_queue ON email_job (stream, due_at) WHERE status = 'PENDING';
 -- Mails that two workers died of: taken one at a time, by a process of their own.
-CREATE INDEX email_job_quarantine ON email_job (due_at) WHERE status = 'PENDING' AND deaths >= 2;
+CREATE INDEX email_job_quarantine ON email_job (stream, due_at) WHERE status = 'PENDING' AND deaths >= 2;
 -- Few rows at any time: what a dead worker held, and doubts waiting for their settlement.
 CREATE INDEX email_job_held ON email_job (claimed_by) WHERE status = 'SENDING';
 CREATE INDEX email_job_doubt ON email_job (due_at) WHERE status = 'UNKNOWN';

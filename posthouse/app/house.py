@@ -1,0 +1,78 @@
+"""What every role that has a database shares, opened and closed as one."""
+
+import os
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from posthouse.clock import Clock, SystemClock
+from posthouse.config import Settings
+from posthouse.domain.errors import Misconfigured
+from posthouse.domain.event import Event
+from posthouse.keyring import Keyring, load_keyring
+from posthouse.status.apply import Applied, Policy, apply
+from posthouse.storage.db import Database, PoolKind, open_pool, prepare_all, retry_conflicts
+from posthouse.storage.hints import Hinter, Listener
+from posthouse.storage.migrate import pending
+from posthouse.storage.sql import load_queries
+from posthouse.telemetry import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    settings: Settings
+    keyring: Keyring
+    clock: Clock
+    rng: random.Random
+    metrics: Metrics
+    general: Database
+    queue: Database
+    hinter: Hinter
+    listener: Listener
+    policy: Policy
+
+    async def record(self, events: Sequence[Event]) -> Applied:
+        """status.apply in a transaction of its own, run again when another was in the way."""
+        return await retry_conflicts(self.queue, lambda tx: apply(tx, events, self.policy), rng=self.rng)
+
+
+@asynccontextmanager
+async def open_house(settings: Settings) -> AsyncIterator[House]:
+    """Pools, hints and the rest, for as long as the context. `settings.database.url` must name the database.
+
+    Raises NotNow, Misconfigured (pending migrations, a broken query, a database that refuses us).
+    """
+    dsn = settings.database.url
+    if not dsn:
+        raise Misconfigured("No database: set DATABASE_URL, or use `posthouse up`, which brings its own.")
+    missing = await pending(dsn)
+    if missing:
+        raise Misconfigured(f"The database lacks {len(missing)} migrations. Run `posthouse migrate` first.")
+    rng = random.Random()  # noqa: S311  # jitter, not secrets
+    queries = load_queries()
+    async with AsyncExitStack() as stack:
+        general = await open_pool(dsn, PoolKind.GENERAL, queries, max_size=settings.database.pool_size)
+        stack.push_async_callback(general.close)
+        await prepare_all(general)
+        queue = await open_pool(dsn, PoolKind.QUEUE, queries, max_size=settings.database.pool_size)
+        stack.push_async_callback(queue.close)
+        yield House(
+            settings=settings,
+            keyring=load_keyring(settings.data_dir, os.environ),
+            clock=SystemClock(),
+            rng=rng,
+            metrics=Metrics(),
+            general=general,
+            queue=queue,
+            hinter=await stack.enter_async_context(Hinter(dsn, rng=rng).running()),
+            listener=await stack.enter_async_context(Listener(dsn, rng=rng).running()),
+            policy=policy_of(settings),
+        )
+
+
+def policy_of(settings: Settings) -> Policy:
+    return Policy(
+        tuple(settings.retry.soft_bounce),
+        {name: stream.unknown_after for name, stream in settings.streams.items()},
+    )

@@ -1,0 +1,64 @@
+"""The chores of a house: partitions ahead and behind, books folded, old rows gone, quarantine served."""
+
+import asyncio
+import sys
+from datetime import timedelta
+
+from posthouse.app.house import House
+from posthouse.domain.stream import Stream
+from posthouse.storage import books, housekeeping, jobs, partitions
+from posthouse.telemetry import log
+from posthouse.worker.chores import Chore
+
+
+def chores(house: House) -> list[Chore]:
+    retention = partitions.Retention(
+        days=house.settings.retention.jobs.days, link_days=house.settings.retention.links.days
+    )
+
+    async def partitions_ahead() -> None:
+        await partitions.ensure(house.general, house.clock.now().date(), rng=house.rng)
+
+    async def partitions_behind() -> None:
+        today = house.clock.now().date()
+        dropped = await partitions.drop_older_than(house.general, today, retention, rng=house.rng)
+        for day, open_jobs in dropped.held_back:
+            log.error("a day cannot be dropped: it has jobs that did not end", day=str(day), jobs=open_jobs)
+
+    async def fold_books() -> None:
+        await books.fold(house.general)
+
+    async def forget() -> None:
+        await housekeeping.forget_workers(house.general)
+        await housekeeping.forget_idempotency_keys(house.general, house.settings.retention.idempotency_keys)
+
+    return [
+        Chore("make partitions", timedelta(hours=1).total_seconds(), partitions_ahead),
+        Chore("drop old partitions", timedelta(hours=6).total_seconds(), partitions_behind),
+        Chore("fold the books", 10.0, fold_books),
+        Chore("forget old rows", timedelta(minutes=10).total_seconds(), forget),
+        *(Chore(f"quarantine {stream}", 1.0, Quarantine(house, stream).serve) for stream in Stream),
+    ]
+
+
+class Quarantine:
+    """Starts a process for the mails that workers died of, and waits for its end, whichever it is."""
+
+    def __init__(self, house: House, stream: Stream) -> None:
+        self._house = house
+        self._stream = stream
+
+    async def serve(self) -> None:
+        if not await jobs.quarantine_waiting(self._house.queue, self._stream):
+            return
+        log.warning("quarantine begins", stream=self._stream.value)
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "posthouse", "serve", "quarantine", "--stream", self._stream.value,
+            stdin=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await process.wait()
+        finally:
+            if process.returncode is None:
+                process.terminate()
+                await process.wait()

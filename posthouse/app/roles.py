@@ -1,0 +1,281 @@
+"""Each role of the house, put together and run until it is told to stop."""
+
+import asyncio
+import random
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+
+from posthouse.app import maintenance
+from posthouse.app.adapters import build_readers, build_relay, capabilities, doubt_rules, simulation
+from posthouse.app.composer import build_composer
+from posthouse.app.house import House, open_house
+from posthouse.bus.port import JobSource
+from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, PostgresJobs, QuarantinedJobs
+from posthouse.compose.header_text import refuse_breaks
+from posthouse.compose.headers import check_headers
+from posthouse.compose.mime import to_raw
+from posthouse.compose.unsubscribe import UnsubscribeTokens
+from posthouse.config import Settings
+from posthouse.delivery.router import Router
+from posthouse.delivery.verdict import Backoff
+from posthouse.domain.errors import NotNow
+from posthouse.domain.event import Event
+from posthouse.domain.ids import RANDOM_BITS, InstanceId, uuid7
+from posthouse.domain.stream import Stream
+from posthouse.ingest.normalize import Normalized, Refused, normalize
+from posthouse.ingest.receive import Receiver
+from posthouse.intake.group import Intake
+from posthouse.intake.policy import policies
+from posthouse.intake.rows import RowMaker
+from posthouse.intake.validate import Rules
+from posthouse.relays.base import RawCallback
+from posthouse.simulator.main import run as run_simulator
+from posthouse.storage import links
+from posthouse.storage.dbclock import DatabaseClock
+from posthouse.storage.partitions import missing
+from posthouse.web import server
+from posthouse.web.api.deps import api_deps
+from posthouse.web.links import LinkCache
+from posthouse.web.ops import build_ops
+from posthouse.web.recorder import Recorder as ReaderRecorder
+from posthouse.web.spool import Spool
+from posthouse.web.tracking import Tracking, build_tracking
+from posthouse.web.unsubscribe import suppress as suppress_reader
+from posthouse.worker import processor
+from posthouse.worker.chores import do_chores
+from posthouse.worker.composing import Composing
+from posthouse.worker.handlers import Tools, handle
+from posthouse.worker.lease import Lease, LeaseTerms
+from posthouse.worker.loop import Worker
+from posthouse.worker.recorder import Recorder
+from posthouse.worker.slots import Slots
+from posthouse.worker.sweeping import sweep
+from posthouse.worker.unplaced import suppress_unplaced
+
+LINK_CACHE_BYTES = 64_000_000
+SPOOL_BYTES = 256_000_000
+
+
+async def run_api(settings: Settings, stop: asyncio.Event) -> None:
+    """The HTTP API and the relays' webhooks."""
+    async with open_house(settings) as house, DatabaseClock(house.general, house.clock).running() as time:
+        hints = PostgresHints(house.hinter)
+
+        def accepted(stream: Stream, jobs: int) -> None:
+            house.metrics.accepted.labels(stream.value).inc(jobs)
+            hints.jobs_due(stream.value)
+
+        rows = RowMaker(content_key=house.keyring.contents, random_bits=secrets.randbits)
+        intake = Intake(house.general, rows, now_ms=time.now_ms, accepted=accepted)
+        log = PostgresCallbacks(house.general, house.listener, hints.callbacks_waiting)
+        deps = api_deps(
+            database=house.general,
+            intake=intake,
+            rules=_rules(settings),
+            receiver=Receiver(build_readers(settings, house.clock), log),
+            metrics=house.metrics,
+            clock=house.clock,
+            now_ms=time.now_ms,
+            max_body_bytes=settings.house.max_body_bytes,
+        )
+        await server.serve(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
+        await intake.drain()
+
+
+def _rules(settings: Settings) -> Rules:
+    shows = {account: can.shows_other_recipients for account, can in capabilities(settings).items()}
+    return Rules(
+        streams=policies(settings, shows_other_recipients=shows),
+        max_recipients=settings.house.max_recipients,
+        check_headers=check_headers,
+        check_line=refuse_breaks,
+    )
+
+
+async def run_worker(settings: Settings, stream: Stream, stop: asyncio.Event) -> None:
+    """Takes one stream's jobs and hands them over."""
+    async with open_house(settings) as house:
+        instance = new_instance(house)
+        source = PostgresJobs(house.queue, house.listener, house.clock, stream, instance)
+        slots = Slots(settings.streams[stream].slots, house.clock)
+        port = settings.house.worker_ports[stream]
+        await _work(house, source, stream, f"worker.{stream}", slots, instance, port, stop)
+
+
+async def run_quarantine(settings: Settings, stream: Stream, stop: asyncio.Event) -> None:
+    """Takes, one at a time, the mails that workers died of; ends when there are none."""
+    async with open_house(settings) as house:
+        instance = new_instance(house)
+        emptied = asyncio.Event()
+        source = QuarantinedJobs(house.queue, stream, instance, emptied.set)
+        slots = Slots(1, house.clock)
+        ended = asyncio.create_task(_first(stop, emptied))
+        finished = asyncio.Event()
+        ended.add_done_callback(lambda _: finished.set())
+        await _work(house, source, stream, "quarantine", slots, instance, None, finished)
+
+
+async def _first(*events: asyncio.Event) -> None:
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+
+
+async def _work(
+    house: House,
+    source: JobSource,
+    stream: Stream,
+    role: str,
+    slots: Slots,
+    instance: InstanceId,
+    port: int | None,
+    stop: asyncio.Event,
+) -> None:
+    """A worker with its lease, its recorder and its probes around it."""
+    settings = house.settings
+    lease = Lease(
+        house.general,
+        instance,
+        LeaseTerms(settings.lease.beat_every, settings.lease.begin_within),
+        house.clock,
+    )
+
+    async def record(events: Sequence[Event]) -> None:
+        await house.record(events)
+
+    async with AsyncExitStack() as stack:
+        relays = [build_relay(a, settings, house.clock, house.rng) for a in settings.streams[stream].relays]
+        for relay in relays:
+            stack.push_async_callback(relay.close)
+        composer = build_composer(settings, house.keyring, house.clock)
+        stack.callback(composer.close)
+        recorder = Recorder(record)
+        tools = Tools(
+            source=source,
+            compose=Composing(house.queue, composer, house.clock),
+            to_raw=to_raw,
+            router=Router(relays, house.clock, house.rng),
+            recorder=recorder,
+            gate=lease.may_begin,
+            clock=house.clock,
+            rng=house.rng,
+            backoff=Backoff(settings.retry.base, settings.retry.cap),
+            metrics=house.metrics,
+        )
+        worker = Worker(source, tools.router, slots, lambda jobs, finished: handle(tools, jobs, finished))
+        house.metrics.slots_used.labels(stream.value).set_function(lambda: slots.used)
+        await lease.enlist(role, stream)
+        async with asyncio.TaskGroup() as group:
+            around = [group.create_task(lease.keep()), group.create_task(recorder.run())]
+            if port is not None:
+                around.append(group.create_task(_serve_ops(house, port)))
+            await worker.run(stop)
+            for task in around:
+                task.cancel()
+        if worker.idle:
+            await lease.retire()
+
+
+def new_instance(house: House) -> InstanceId:
+    return InstanceId(uuid7(int(house.clock.now().timestamp() * 1000), secrets.randbits(RANDOM_BITS)))
+
+
+async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
+    """What comes back from relays, dead workers, and the chores of the house."""
+    async with open_house(settings) as house:
+        readers = build_readers(settings, house.clock)
+
+        def read(callback: RawCallback) -> Normalized | Refused:
+            reader = readers.get((callback.relay, callback.account))
+            return (
+                Refused("its relay account is not configured")
+                if reader is None
+                else normalize(callback, reader)
+            )
+
+        tools = processor.ProcessorTools(
+            log=PostgresCallbacks(house.general, house.listener, lambda _: None),
+            normalize=read,
+            record=house.record,
+            suppress=lambda unplaced: suppress_unplaced(house.general, unplaced, house.clock.now()),
+            clock=house.clock,
+            metrics=house.metrics,
+        )
+        async with asyncio.TaskGroup() as group:
+            ops = group.create_task(_serve_ops(house, settings.house.processor_port))
+            group.create_task(processor.run(tools, stop))
+            group.create_task(do_chores(maintenance.chores(house), stop))
+            group.create_task(
+                sweep(
+                    house.queue,
+                    settings.lease.dead_after,
+                    doubt_rules(settings),
+                    house.policy,
+                    house.clock,
+                    stop,
+                )
+            )
+            await stop.wait()
+            ops.cancel()
+
+
+async def run_track(settings: Settings, stop: asyncio.Event) -> None:
+    """Pixels, links and unsubscribing: what readers reach."""
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(settings))
+        folder = settings.data_dir / "track"
+
+        async def record(events: Sequence[Event]) -> None:
+            await house.record(events)
+
+        spool = Spool(folder / "spool", max_bytes=SPOOL_BYTES)
+        deps = Tracking(
+            find_link=lambda link_hash, job_id: links.find(house.general, link_hash, job_id),
+            tokens=UnsubscribeTokens(house.keyring.unsubscribe),
+            suppress=lambda token, now: suppress_reader(house.general, token, now),
+            find_trouble=trouble_of(house),
+            links=await stack.enter_async_context(
+                LinkCache(folder / "links.jsonl", max_bytes=LINK_CACHE_BYTES).running()
+            ),
+            recorder=await stack.enter_async_context(
+                ReaderRecorder(record, spool, clock=house.clock, metrics=house.metrics).running()
+            ),
+            clock=house.clock,
+            rng=random.Random(secrets.randbits(64)),  # noqa: S311  # ids of events, not secrets
+            metrics=house.metrics,
+            job_retention=settings.retention.jobs,
+            link_retention=settings.retention.links,
+        )
+        await server.serve(build_tracking(deps), settings.house.host, settings.house.track_port, stop)
+
+
+async def run_simulation(settings: Settings, stop: asyncio.Event) -> None:
+    """Pretend relays and the people behind them."""
+    await run_simulator(simulation(settings), stop)
+
+
+async def _serve_ops(house: House, port: int) -> None:
+    """Probes and metrics, until cancelled."""
+    app = build_ops(house.metrics.registry, trouble_of(house))
+    stop = asyncio.Event()
+    serving = asyncio.create_task(server.serve(app, house.settings.house.host, port, stop))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        stop.set()
+        await serving
+
+
+def trouble_of(house: House) -> Callable[[], Awaitable[Sequence[str]]]:
+    """Why a role is not ready: the database is away, or has no place for today's mail."""
+
+    async def find() -> Sequence[str]:
+        try:
+            lacking = await missing(house.general, house.clock.now().date())
+        except NotNow as error:
+            return [error.message]
+        return [f"partitions are missing: {', '.join(lacking)}"] if lacking else []
+
+    return find

@@ -1,0 +1,1 @@
+"""`posthouse demo`: ten thousand mails through the whole house, and the books that prove it."""

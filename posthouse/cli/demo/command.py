@@ -1,0 +1,214 @@
+"""The demo from start to verdict."""
+
+import asyncio
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Final
+
+import aiohttp
+import msgspec
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from posthouse.cli.demo import plan
+from posthouse.cli.demo.client import Api, Ledger, send_all
+from posthouse.cli.demo.report import Check, Simulator, checks, is_settled
+from posthouse.cli.house import RunningHouse, running_house
+from posthouse.config import Settings, load
+from posthouse.domain.errors import PosthouseError
+from posthouse.domain.stream import Stream
+from posthouse.status.audit import Finding
+from posthouse.status.auditor import Verdict, audit_house
+from posthouse.storage import demo as counts
+from posthouse.storage import keys
+from posthouse.storage.books import Books
+from posthouse.storage.db import Database, PoolKind, open_pool
+from posthouse.storage.sql import load_queries
+
+SEED: Final = 7
+#: Mails whose line breaks after the relay took them: outcomes that must become known again.
+CUT: Final = 5
+SETTLE_WITHIN: Final = 90.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    checks: Sequence[Check]
+    summary: dict[str, object]
+
+    @property
+    def good(self) -> bool:
+        return all(check.holds for check in self.checks)
+
+
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the data and the ledgers.")] = False,
+    data_dir: Annotated[Path, typer.Option(help="Where the demo's house lives.")] = Path(".posthouse/demo"),
+) -> None:
+    """Send 10,000 mails through a whole house to simulated people, and prove what became of each."""
+    console = Console()
+    result = asyncio.run(run_demo(data_dir.absolute(), console, keep=keep))
+    console.print(msgspec.json.encode(result.summary).decode(), soft_wrap=True, markup=False, highlight=False)
+    raise typer.Exit(0 if result.good else 1)
+
+
+async def run_demo(folder: Path, console: Console, *, keep: bool) -> Result:
+    """Build a house in `folder`, send, wait until all is told, compare. The folder goes unless `keep`."""
+    began = time.monotonic()
+    shutil.rmtree(folder, ignore_errors=True)  # nothing else runs yet
+    folder.mkdir(parents=True)  # noqa: ASYNC240
+    config_file = folder / "posthouse.toml"
+    config_file.write_text(plan.configuration(folder), encoding="utf-8")
+    settings = load(config_file, {})
+    try:
+        async with running_house(settings, config_file) as house, aiohttp.ClientSession() as session:
+            console.print(f"The house is up: {', '.join(house.pids)}.")
+            result = await _in_the_house(settings, house, session, folder, console, began)
+    finally:
+        if keep:
+            console.print(f"Kept: {folder} (client.jsonl, simulator/ledger.jsonl, logs, the database).")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    return result
+
+
+async def _in_the_house(
+    settings: Settings,
+    house: RunningHouse,
+    session: aiohttp.ClientSession,
+    folder: Path,
+    console: Console,
+    began: float,
+) -> Result:
+    db = await open_pool(house.dsn, PoolKind.GENERAL, load_queries(), max_size=2)
+    ledger = Ledger(folder / "client.jsonl")
+    try:
+        _, secret = await keys.create(
+            db,
+            name="demo",
+            stream=None,
+            from_domains=[],
+            now=datetime.now(UTC),
+            random_bytes=secrets.token_bytes,
+        )
+        api = Api(f"http://{settings.house.host}:{settings.house.api_port}", secret, session)
+        simulator = Simulator(f"http://127.0.0.1:{settings.simulation.control_port}", session)
+        await _prepare(api, simulator, settings)
+        crowd = plan.mails(SEED)
+        with _progress(console) as progress:
+            sending = progress.add_task("accepted", total=len(crowd))
+            ids = await send_all(api, crowd, ledger, lambda: progress.advance(sending))
+            ledger.close()
+            ending = progress.add_task("ended", total=len(crowd))
+            await _until_told(db, simulator, lambda n: progress.update(ending, completed=n))
+        verdict = await audit_house(
+            db, folder / "client.jsonl", folder / "simulator" / "ledger.jsonl", settled=True
+        )
+        found = await checks(db, verdict, len(crowd), simulator)
+        latency = await counts.handover_latency(db, Stream.TRANSACTIONAL)
+        timeline = await api.get(f"/v1/emails/{ids[plan.the_mail_to_show()]}")
+        _show(console, verdict.books, timeline, found)
+        summary = _summary(verdict, latency, house, time.monotonic() - began)
+        return Result(found, summary)
+    finally:
+        await db.close()
+
+
+async def _prepare(api: Api, simulator: Simulator, settings: Settings) -> None:
+    """Two templates, some addresses that want nothing, and a line that will break."""
+    for template in (plan.RECEIPT, plan.NEWSLETTER):
+        await api.must_post("/v1/templates", template)
+    for address in plan.suppressed_addresses():
+        await api.must_post("/v1/suppressions", {"address": address, "scope": "all"})
+    for stream in settings.streams.values():
+        for account in stream.relays:
+            await simulator.cut_after_body(account, CUT)
+
+
+async def _until_told(db: Database, simulator: Simulator, ended: Callable[[int], None]) -> None:
+    """Every job at an end, every webhook delivered and processed, everybody done reading."""
+    calm = 0
+    deadline = time.monotonic() + SETTLE_WITHIN
+    while calm < 3:
+        by_status = await counts.status_counts(db)
+        idle = await simulator.idle()
+        waiting = await counts.callbacks_waiting(db)
+        open_jobs = 0 if is_settled(by_status) else 1
+        ended(
+            sum(n for status, n in by_status.items() if status.value not in ("PENDING", "SENDING", "UNKNOWN"))
+        )
+        calm = calm + 1 if not open_jobs and idle.idle and waiting == 0 else 0
+        if time.monotonic() > deadline:
+            states = ", ".join(f"{status}: {n}" for status, n in sorted(by_status.items()))
+            raise PosthouseError(
+                f"Not everything came to its end within {SETTLE_WITHIN:.0f} s: {states}; simulator: {idle}; "
+                f"callbacks waiting: {waiting}."
+            )
+        await asyncio.sleep(0.5)
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description:>9}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=console)
+
+
+class _Event(msgspec.Struct):
+    at: str
+    type: str
+    attempt: int = 0
+    reason: str | None = None
+    diagnostic: str | None = None
+
+
+class _Email(msgspec.Struct):
+    timeline: list[_Event]
+    to: object = None
+
+
+def _show(console: Console, books: Books, timeline: bytes, found: Sequence[Check]) -> None:
+    ends = Table(title="Where every mail ended")
+    ends.add_column("status")
+    ends.add_column("mails", justify="right")
+    for status, n in sorted(books.by_status.items(), key=lambda pair: -pair[1]):
+        if n:
+            ends.add_row(status.value, f"{n:,}")
+    console.print(ends)
+    story = Table(title=f"One mail's way: {plan.the_mail_to_show()}")
+    for column in ("at", "attempt", "event", "why"):
+        story.add_column(column)
+    for event in msgspec.json.decode(timeline, type=_Email).timeline:
+        story.add_row(event.at[11:23], str(event.attempt), event.type, event.diagnostic or event.reason or "")
+    console.print(story)
+    proof = Table(title="What must hold")
+    for column in ("", "check", "here", "there"):
+        proof.add_column(column)
+    for check in found:
+        proof.add_row("ok" if check.holds else "NOT", check.what, str(check.ours), str(check.theirs))
+    console.print(proof)
+
+
+def _summary(
+    verdict: Verdict, latency: counts.Latency, house: RunningHouse, seconds: float
+) -> dict[str, object]:
+    """The last line, for machines."""
+    books = verdict.books
+    return {
+        "accepted": books.accepted,
+        "by_status": {status.value: n for status, n in books.by_status.items() if n},
+        "events": {kind.value: n for kind, n in books.events.items() if n},
+        "suppressed_by_reason": {reason.value: n for reason, n in books.suppressed_by_reason.items()},
+        "residual": books.residual,
+        "sink_messages": verdict.comparison.mails,
+        "unexplained_duplicates": verdict.comparison.count(Finding.DUPLICATE),
+        "tx_p99_ms": round(latency.p99_ms, 1),
+        "tx_max_ms": round(latency.max_ms, 1),
+        "pids": house.pids,
+        "seconds": round(seconds, 1),
+    }

@@ -1,0 +1,45 @@
+"""What the exit code of `posthouse` means; docs and scripts rely on it."""
+
+from enum import IntEnum
+from typing import Final
+
+from posthouse.domain.errors import (
+    Conflict,
+    Forbidden,
+    InvalidInput,
+    Misconfigured,
+    NotFound,
+    NotNow,
+    PosthouseError,
+    RenderFailed,
+)
+
+
+class Exit(IntEnum):
+    """0, 1 and 2 as everywhere; above 64 as in sysexits.h."""
+
+    OK = 0
+    FOUND = 1  # audit or doctor found something wrong
+    USAGE = 2  # a wrong option, or data that is not accepted
+    NOT_FOUND = 3
+    CONFLICT = 4  # the thing is in another state
+    UNAVAILABLE = 69  # try again later
+    INTERNAL = 70
+    FORBIDDEN = 77
+    MISCONFIGURED = 78
+
+
+_BY_ERROR: Final = (
+    (InvalidInput, Exit.USAGE),
+    (RenderFailed, Exit.USAGE),
+    (NotFound, Exit.NOT_FOUND),
+    (Conflict, Exit.CONFLICT),
+    (NotNow, Exit.UNAVAILABLE),
+    (Forbidden, Exit.FORBIDDEN),
+    (Misconfigured, Exit.MISCONFIGURED),
+)
+
+
+def exit_of(error: PosthouseError) -> Exit:
+    """The exit code of an error, by its kind."""
+    return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), Exit.INTERNAL)

@@ -1,0 +1,95 @@
+"""`posthouse keys create | list | revoke`"""
+
+import secrets
+from typing import Annotated
+from uuid import UUID
+
+import typer
+from rich.text import Text
+
+from posthouse.cli.call import Call, call_of, cell, run, table
+from posthouse.cli.reach import reached
+from posthouse.clock import SystemClock
+from posthouse.domain.errors import NotFound
+from posthouse.domain.ids import ApiKeyId
+from posthouse.domain.stream import Stream
+from posthouse.storage import keys
+from posthouse.storage.keys import ApiKey, KeySecret
+
+group = typer.Typer(help="API keys.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(group, name="keys")
+
+
+@group.command("create")
+def create(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="What it is for, in your words.")],
+    stream: Annotated[Stream | None, typer.Option(help="Only mail of this stream.")] = None,
+    from_domain: Annotated[
+        list[str] | None, typer.Option(help="Only mail from this domain; may be given several times.")
+    ] = None,
+) -> None:
+    """Make a key. It is shown once and never again: only its SHA-256 is stored."""
+    call = call_of(context)
+    key, secret = run(_create(call, name, stream, from_domain or []))
+    shown = Text.assemble((secret, "bold"), "\n", "Keep it: it is not shown again.")
+    call.answer({**_view(key), "key": secret}, shown)
+
+
+@group.command("list")
+def list_keys(context: typer.Context) -> None:
+    """Every key there is or was, newest first."""
+    call = call_of(context)
+    found = run(_list(call))
+    shown = table("id", "name", "stream", "from domains", "created", "revoked")
+    for key in found:
+        row = _view(key)
+        shown.add_row(*(cell(value if value != [] else "all") for value in row.values()))
+    call.answer({"data": [_view(key) for key in found]}, shown)
+
+
+@group.command("revoke")
+def revoke(context: typer.Context, key_id: Annotated[UUID, typer.Argument(metavar="ID")]) -> None:
+    """End a key: every process refuses it within seconds."""
+    call = call_of(context)
+    if not run(_revoke(call, ApiKeyId(key_id))):
+        raise NotFound(f"There is no key {key_id} to revoke; `posthouse keys list` shows all.")
+    call.answer({"id": str(key_id), "revoked": True}, f"Revoked {key_id}.")
+
+
+async def _create(
+    call: Call, name: str, stream: Stream | None, domains: list[str]
+) -> tuple[ApiKey, KeySecret]:
+    async with reached(call.settings()) as db:
+        return await keys.create(
+            db,
+            name=name,
+            stream=stream,
+            from_domains=domains,
+            now=SystemClock().now(),
+            random_bytes=secrets.token_bytes,
+        )
+
+
+async def _list(call: Call) -> list[ApiKey]:
+    async with reached(call.settings()) as db:
+        return await keys.list_all(db)
+
+
+async def _revoke(call: Call, key_id: ApiKeyId) -> bool:
+    async with reached(call.settings()) as db:
+        return await keys.revoke(db, key_id)
+
+
+def _view(key: ApiKey) -> dict[str, object]:
+    return {
+        "id": str(key.api_key_id),
+        "name": key.name,
+        "stream": key.stream,
+        "from_domains": sorted(key.from_domains),
+        "created_at": key.created_at,
+        "revoked_at": key.revoked_at,
+    }

@@ -1,0 +1,85 @@
+"""`posthouse up`: the whole house on this machine."""
+
+import asyncio
+import os
+import secrets
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+from rich.console import Console
+
+from posthouse.cli.house import RunningHouse, running_house
+from posthouse.clock import SystemClock
+from posthouse.config import Settings, load
+from posthouse.domain.stream import Stream
+from posthouse.storage import keys
+from posthouse.storage.db import PoolKind, open_pool
+from posthouse.storage.sql import load_queries
+
+_KEY_FILE = "first.key"
+
+
+def up(
+    config: Annotated[Path | None, typer.Option(help="posthouse.toml")] = None,
+) -> None:
+    """Start the database and every role, print how to send a mail, and run until Ctrl-C."""
+    asyncio.run(_up(load(config, os.environ), config, Console()))
+
+
+async def _up(settings: Settings, config: Path | None, console: Console) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    console.print("starting the house (the first start makes its database)")
+    async with running_house(settings, config) as house:
+        _welcome(console, settings, house, await _first_key(settings, house))
+        await house.supervisor.watch(stop)
+        console.print("draining")
+    console.print("stopped")
+
+
+async def _first_key(settings: Settings, house: RunningHouse) -> str:
+    """The key of the first start, kept in the data folder for its owner."""
+    path = settings.data_dir / _KEY_FILE
+    if path.exists():
+        return path.read_text(encoding="ascii").strip()
+    db = await open_pool(house.dsn, PoolKind.GENERAL, load_queries(), max_size=1)
+    try:
+        _, secret = await keys.create(
+            db,
+            name="first",
+            stream=None,
+            from_domains=[],
+            now=SystemClock().now(),
+            random_bytes=secrets.token_bytes,
+        )
+    finally:
+        await db.close()
+    path.touch(mode=0o600)
+    path.write_text(secret + "\n", encoding="ascii")
+    return secret
+
+
+def _welcome(console: Console, settings: Settings, house: RunningHouse, key: str) -> None:
+    api = f"http://{settings.house.host}:{settings.house.api_port}"
+    domain = settings.streams[Stream.TRANSACTIONAL].from_domains[0]
+    simulated = any(relay.simulator for relay in settings.relays.values())
+    to = "you@gmail.sim.test" if simulated else f"you@{domain}"
+    console.print(f"\nPosthouse is up: {', '.join(house.pids)}\n")
+    console.print("Send a mail:\n")
+    mail = {"from": f"Shop <hello@{domain}>", "to": to, "subject": "Hello", "text": "It works."}
+    console.print(
+        f"curl {api}/v1/emails -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' "
+        f"-d '{msgspec.json.encode(mail).decode()}'\n",
+        soft_wrap=True,
+        markup=False,
+        highlight=False,
+    )
+    if simulated:
+        console.print(
+            f"Mail goes to a simulator: see http://127.0.0.1:{settings.simulation.control_port}/sim/messages"
+        )
+    console.print("Ctrl-C drains and stops it.")

@@ -1,0 +1,115 @@
+"""Composing a claim: its sources fetched as a set, each mail rendered, the links made durable."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Final, TypeAlias
+
+from posthouse.clock import Clock
+from posthouse.compose.pipeline import Composed, Composer
+from posthouse.compose.source import Content
+from posthouse.domain.errors import RenderFailed
+from posthouse.domain.ids import ContentId, LinkHash, TemplateId
+from posthouse.domain.job import ClaimedJob
+from posthouse.domain.message import Rendered
+from posthouse.domain.template import TemplateVersion
+from posthouse.storage import jobs as queue
+from posthouse.storage import links
+from posthouse.storage.db import Database
+
+Source: TypeAlias = TemplateVersion | Content
+#: Links known to be stored this month: a campaign's are the same in every mail.
+KNOWN_LINKS: Final = 20_000
+#: Mails rendered in one go before others have their turn.
+TURN: Final = 16
+
+
+class Composing:
+    """worker.handlers.Tools.compose."""
+
+    def __init__(self, db: Database, composer: Composer, clock: Clock) -> None:
+        self._db = db
+        self._composer = composer
+        self._clock = clock
+        self._known = _KnownLinks(KNOWN_LINKS)
+
+    async def __call__(self, jobs: Sequence[ClaimedJob]) -> list[Rendered | RenderFailed]:
+        """Each job as a mail, or why it cannot be one, in order. Raises NotNow."""
+        sources = await self._sources(jobs)
+        results: list[Composed | RenderFailed] = []
+        for number, (job, source) in enumerate(zip(jobs, sources, strict=True), start=1):
+            results.append(await self._compose(job, source))
+            if number % TURN == 0:
+                await asyncio.sleep(0)
+        await self._store_links([r for r in results if isinstance(r, Composed)])
+        return [r.rendered if isinstance(r, Composed) else r for r in results]
+
+    async def _compose(self, job: ClaimedJob, source: Source | None) -> Composed | RenderFailed:
+        if source is None:
+            return RenderFailed("Its template version or its content is not there any more.")
+        try:
+            now = self._clock.now()
+            composed = self._composer.try_compose(job, source, now)
+            return composed or await self._composer.compose(job, source, now)
+        except RenderFailed as error:
+            return error
+
+    async def _sources(self, jobs: Sequence[ClaimedJob]) -> list[Source | None]:
+        """What each job is made from: the version published now, the one it names, or its own bodies."""
+        newest = {j.template_id for j in jobs if j.template_id is not None and j.template_version is None}
+        pinned = {
+            (j.template_id, j.template_version)
+            for j in jobs
+            if j.template_id is not None and j.template_version is not None
+        }
+        own = {j.content_id for j in jobs if j.content_id is not None}
+        async with self._db.session() as session:
+            versions = await queue.template_versions(session, newest, pinned) if newest or pinned else {}
+            contents = await queue.contents(session, own)
+        return [
+            _source(job, versions, {k: Content(*bodies) for k, bodies in contents.items()}) for job in jobs
+        ]
+
+    async def _store_links(self, composed: Sequence[Composed]) -> None:
+        """A reader may click the moment the mail is out, so the links are committed before it is."""
+        today = self._clock.now().date()
+        new = self._known.unknown({link.hash: link.url for mail in composed for link in mail.links}, today)
+        if new:
+            await links.store(self._db, new, today)
+            self._known.learn(new, today)
+
+
+def _source(
+    job: ClaimedJob,
+    versions: Mapping[tuple[TemplateId, int | None], TemplateVersion],
+    contents: Mapping[ContentId, Content],
+) -> Source | None:
+    if job.template_id is not None:
+        return versions.get((job.template_id, job.template_version))
+    return None if job.content_id is None else contents.get(job.content_id)
+
+
+class _KnownLinks:
+    """The hashes stored this month, the latest ones; another month begins empty."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._month = (0, 0)
+        self._hashes: OrderedDict[LinkHash, None] = OrderedDict()
+
+    def unknown(self, given: Mapping[LinkHash, str], today: date) -> dict[LinkHash, str]:
+        self._turn(today)
+        return {link_hash: url for link_hash, url in given.items() if link_hash not in self._hashes}
+
+    def learn(self, stored: Mapping[LinkHash, str], today: date) -> None:
+        self._turn(today)
+        self._hashes.update(dict.fromkeys(stored))
+        while len(self._hashes) > self._size:
+            self._hashes.popitem(last=False)
+
+    def _turn(self, today: date) -> None:
+        month = (today.year, today.month)
+        if month != self._month:
+            self._month = month
+            self._hashes.clear()
