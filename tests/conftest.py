@@ -5,6 +5,7 @@ A test database is a copy of a template that was migrated once, which takes a fr
 
 import itertools
 import os
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -23,16 +24,32 @@ _numbers = itertools.count(1)
 
 
 @pytest.fixture
-def server_folder() -> Iterator[Path]:
-    """A folder for a server of the test's own. Unlike `tmp_path`, every account may enter its parents."""
-    with _server_folder() as folder:
-        yield folder
+def fresh_folder() -> Iterator[Path]:
+    """Where a server may be made. Unlike those of `tmp_path`, every account may enter its parents."""
+    with _parent() as parent:
+        yield parent / "pg"
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def pg_server() -> AsyncIterator[str]:
+async def made_folder() -> AsyncIterator[Path]:
+    """The folder of a server that was made and stopped. To be copied: initdb costs a second of CPU time."""
+    with _parent() as parent:
+        async with EmbeddedPostgres(parent / "pg", durability=Durability.NONE):
+            pass
+        yield parent / "pg"
+
+
+@pytest.fixture
+def server_folder(fresh_folder: Path, made_folder: Path) -> Path:
+    """The folder of a stopped server of the test's own."""
+    return _copied(made_folder, fresh_folder)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pg_server(made_folder: Path) -> AsyncIterator[str]:
     """DSN of the server's own database. For tests that make databases; others take `pg_dsn`."""
-    with _server_folder() as folder:
+    with _parent() as parent:
+        folder = _copied(made_folder, parent / "pg")
         async with EmbeddedPostgres(folder, durability=Durability.NONE) as server:
             yield server.dsn
 
@@ -82,10 +99,15 @@ async def queue_database(pg_dsn: str, queries: Queries) -> AsyncIterator[Databas
 
 
 @contextmanager
-def _server_folder() -> Iterator[Path]:
+def _parent() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="posthouse-test-") as parent:
         os.chmod(parent, 0o755)
-        yield Path(parent) / "pg"
+        yield Path(parent)
+
+
+def _copied(made: Path, folder: Path) -> Path:
+    subprocess.run(["cp", "-a", str(made), str(folder)], check=True)  # with its owner, unlike shutil's
+    return folder
 
 
 @asynccontextmanager

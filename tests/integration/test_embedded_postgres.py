@@ -94,8 +94,8 @@ def _is_private(path: Path) -> bool:
     return path.stat().st_mode & 0o077 == 0
 
 
-async def test_data_stays_over_a_restart(server_folder: Path) -> None:
-    server = _server(server_folder)
+async def test_data_stays_over_a_restart(fresh_folder: Path) -> None:
+    server = _server(fresh_folder)
     for n in range(2):
         async with server:
             await _put(server.dsn)
@@ -125,13 +125,13 @@ _EXPECTED = {
 }
 
 
-async def test_where_others_may_enter_root_hands_it_to_an_account_without_rights(server_folder: Path) -> None:
-    async with _server(server_folder) as server:
+async def test_where_others_may_enter_root_hands_it_to_an_account_without_rights(fresh_folder: Path) -> None:
+    async with _server(fresh_folder) as server:
         await _put(server.dsn)
         assert _runs_as(_pid(server)) != 0
-        assert _owner(server_folder) == _runs_as(_pid(server))
-        assert _is_private(server_folder)
-    async with _server(server_folder) as server:
+        assert _owner(fresh_folder) == _runs_as(_pid(server))
+        assert _is_private(fresh_folder)
+    async with _server(fresh_folder) as server:
         assert await _kept(server.dsn) == 1
 
 
@@ -170,8 +170,8 @@ def test_a_folder_of_somebody_else_is_refused_in_words(tmp_path: Path) -> None:
         choose_identity(find_binaries(), folder)
 
 
-async def test_a_path_too_long_for_a_socket_is_no_obstacle(server_folder: Path) -> None:
-    folder = server_folder / ("long" * 30)
+async def test_a_path_too_long_for_a_socket_is_no_obstacle(fresh_folder: Path) -> None:
+    folder = fresh_folder / ("long" * 30)
     server = _server(folder)
     for n in range(2):
         async with server:
@@ -182,11 +182,11 @@ async def test_a_path_too_long_for_a_socket_is_no_obstacle(server_folder: Path) 
         assert not short.exists()
 
 
-async def test_a_link_to_a_folder_that_is_not_ours_alone_is_not_followed(server_folder: Path) -> None:
-    folder = server_folder / ("long" * 30)
+async def test_a_link_to_a_folder_that_is_not_ours_alone_is_not_followed(fresh_folder: Path) -> None:
+    folder = fresh_folder / ("long" * 30)
     async with _server(folder):
         pass
-    trap = server_folder / "trap"
+    trap = fresh_folder / "trap"
     trap.mkdir(mode=0o777)
     (folder / "run").symlink_to(trap)
     async with _server(folder) as server:
@@ -214,9 +214,9 @@ async def test_it_stops_with_its_supervisor_and_the_next_takes_over_at_once(serv
         assert not _runs(supervisor.postmaster)
 
 
-async def test_it_is_not_tied_to_a_thread_that_ends_early(server_folder: Path) -> None:
+async def test_it_is_not_tied_to_a_thread_that_ends_early(fresh_folder: Path) -> None:
     with pytest.raises(RuntimeError, match="main thread"):
-        await asyncio.to_thread(asyncio.run, _server(server_folder).start())
+        await asyncio.to_thread(asyncio.run, _server(fresh_folder).start())
 
 
 async def test_killed_itself_it_recovers(server_folder: Path) -> None:
@@ -285,11 +285,11 @@ async def test_nor_does_one_without_sense(server_folder: Path) -> None:
             assert await _kept(server.dsn) == 1
 
 
-async def test_a_cluster_that_was_half_made_is_made_anew(server_folder: Path) -> None:
-    half = server_folder / "cluster.new" / "base"
+async def test_a_cluster_that_was_half_made_is_made_anew(fresh_folder: Path) -> None:
+    half = fresh_folder / "cluster.new" / "base"
     half.mkdir(parents=True)
     (half / "1").write_bytes(b"half")
-    async with _server(server_folder) as server:
+    async with _server(fresh_folder) as server:
         await _put(server.dsn)
     assert not half.exists()
 
