@@ -1,0 +1,215 @@
+"""The simulator's own HTTP interface: what it got, what it decided, and faults to order."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from email.parser import BytesParser
+
+import msgspec
+from aiohttp.web import (
+    Application,
+    HTTPBadRequest,
+    HTTPException,
+    HTTPNotFound,
+    Request,
+    Response,
+    StreamResponse,
+    delete,
+    get,
+    middleware,
+    post,
+)
+
+from posthouse.simulator.events import EventLog
+from posthouse.simulator.faults import FaultBoard
+from posthouse.simulator.ledger import Ledger, LedgerEntry, Via
+from posthouse.simulator.letter import part_text
+from posthouse.simulator.loopback import LoopbackBrowser
+from posthouse.simulator.people import Agenda
+from posthouse.simulator.sendgrid_schema import BadRequestError, Personalization, parse_mail_send
+from posthouse.simulator.settings import BadSettingsError, FaultSpec, check_fault
+from posthouse.simulator.store import MessageStore
+from posthouse.simulator.webhooks import Webhook
+
+_PAGE = 100
+_PAGE_MOST = 1000
+_ENCODER = msgspec.json.Encoder()
+
+
+class AccountInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An account as a sender needs to know it. `public_key`: base64 DER SubjectPublicKeyInfo."""
+
+    name: str
+    kind: Via
+    host: str
+    port: int
+    url: str
+    public_key: str | None = None
+    webhook_url: str | None = None
+    security: str | None = None
+    certificate_path: str | None = None
+
+
+class MessageView(msgspec.Struct, frozen=True):
+    """A mail as it came. Headers in order, as text; a SendGrid mail has those of its request."""
+
+    entry: LedgerEntry
+    headers: list[tuple[str, str]]
+    text: str
+    html: str
+    raw: str
+
+
+class Control:
+    def __init__(
+        self,
+        *,
+        accounts: Sequence[AccountInfo],
+        ledger: Ledger,
+        store: MessageStore,
+        events: EventLog,
+        agenda: Agenda,
+        browser: LoopbackBrowser,
+        webhooks: Mapping[str, Webhook],
+        faults: FaultBoard,
+    ) -> None:
+        self._accounts = accounts
+        self._ledger = ledger
+        self._store = store
+        self._events = events
+        self._agenda = agenda
+        self._browser = browser
+        self._webhooks = webhooks
+        self._faults = faults
+
+    def app(self) -> Application:
+        app = Application(middlewares=[_plain_errors])
+        app.add_routes(
+            [
+                get("/sim/accounts", self.accounts),
+                get("/sim/messages", self.messages),
+                get(r"/sim/messages/{n:\d{1,18}}", self.message),
+                get("/sim/ledger/summary", self.ledger_summary),
+                get("/sim/events/summary", self.events_summary),
+                get("/sim/faults", self.faults),
+                post("/sim/faults", self.set_fault),
+                delete("/sim/faults", self.clear_faults),
+                get("/sim/idle", self.idle),
+            ]
+        )
+        return app
+
+    async def accounts(self, request: Request) -> Response:
+        return _json(self._accounts)
+
+    async def messages(self, request: Request) -> Response:
+        """?to= (an address), ?after= (an n), ?limit= (at most 1,000): ledger entries, oldest first."""
+        limit = min(_number(request, "limit", _PAGE), _PAGE_MOST)
+        after = _number(request, "after", 0)
+        return _json(self._store.find(to=request.query.get("to"), after=after, limit=limit))
+
+    async def message(self, request: Request) -> Response:
+        n = int(request.match_info["n"])
+        entry, body = self._store.entry(n), self._store.body(n)
+        if entry is None:
+            raise HTTPNotFound(text=f"No message {n} in the index")
+        if body is None:
+            raise HTTPNotFound(text="Bodies are not kept")
+        return _json(_view(entry, body))
+
+    async def ledger_summary(self, request: Request) -> Response:
+        return _json(self._ledger.summary() | {"not_indexed": self._store.not_indexed})
+
+    async def events_summary(self, request: Request) -> Response:
+        """?account= for one account's counts."""
+        webhooks = {
+            name: {"undelivered": webhook.pending, "counts": webhook.counts}
+            for name, webhook in self._webhooks.items()
+        }
+        return _json(
+            {
+                **self._events.summary(request.query.get("account")),
+                "webhooks": webhooks,
+                "undelivered": sum(webhook.pending for webhook in self._webhooks.values()),
+                "people": {
+                    "pending": self._agenda.pending,
+                    "left_undone": self._agenda.left_undone,
+                    "looks_failed": self._agenda.looks_failed,
+                    "refused_off_machine": self._browser.refused,
+                },
+            }
+        )
+
+    async def faults(self, request: Request) -> Response:
+        return _json([{"fault": f.spec, "left": f.left, "hits": f.hits} for f in self._faults.listed()])
+
+    async def set_fault(self, request: Request) -> Response:
+        try:
+            spec = msgspec.json.decode(await request.read(), type=FaultSpec)
+            check_fault(spec, frozenset(account.name for account in self._accounts))
+        except (msgspec.DecodeError, UnicodeDecodeError, BadSettingsError) as error:
+            raise HTTPBadRequest(text=str(error)) from error
+        await self._faults.set(spec)
+        return _json({"fault": spec}, status=201)
+
+    async def clear_faults(self, request: Request) -> Response:
+        """?account= for the faults set for one account only."""
+        await self._faults.clear(request.query.get("account"))
+        return Response(status=204)
+
+    async def idle(self, request: Request) -> Response:
+        people = self._agenda.pending
+        events = sum(webhook.pending for webhook in self._webhooks.values())
+        return _json({"idle": people + events == 0, "people": people, "webhook_events": events})
+
+
+def _view(entry: LedgerEntry, body: bytes) -> MessageView:
+    raw = body.decode("utf-8", "replace")
+    match entry.via:
+        case Via.SMTP:
+            return _smtp_view(entry, body, raw)
+        case Via.SENDGRID:
+            return _sendgrid_view(entry, body, raw)
+
+
+def _smtp_view(entry: LedgerEntry, body: bytes, raw: str) -> MessageView:
+    try:
+        message = BytesParser().parsebytes(body)
+        text, html = part_text(message, "text/plain"), part_text(message, "text/html")
+    except (ValueError, RecursionError, LookupError):
+        return MessageView(entry, [], "", "", raw)
+    return MessageView(entry, [(name, str(value)) for name, value in message.items()], text, html, raw)
+
+
+def _sendgrid_view(entry: LedgerEntry, body: bytes, raw: str) -> MessageView:
+    try:
+        mail = parse_mail_send(body)
+    except BadRequestError:
+        return MessageView(entry, [], "", "", raw)
+    mine = next(
+        (p for p in mail.personalizations if any(a.email == entry.to for _, _, a in p.everybody())),
+        Personalization(),
+    )
+    headers = {**mail.headers, **mine.headers}
+    return MessageView(entry, list(headers.items()), mail.text(), mail.html(), raw)
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not text.isdecimal() or len(text) > 18:
+        raise HTTPBadRequest(text=f"{name} must be a number")
+    return int(text)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(status=status, body=_ENCODER.encode(value), content_type="application/json")
+
+
+@middleware
+async def _plain_errors(
+    request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]
+) -> StreamResponse:
+    try:
+        return await handler(request)
+    except HTTPException as error:
+        return _json({"error": error.text or error.reason}, error.status)
