@@ -262,6 +262,9 @@ class Session(Line):
         self._write(_DOT + self._next_if_pipelining())
 
     def _send_content(self, ready: Ready) -> None:
+        if self._is_failing():
+            self._unfinished = ready
+            return
         if len(ready.body) <= _WHOLE_WRITE and self._buffered() == 0:
             self._send_dot(ready, ready.body)
             return
@@ -273,7 +276,7 @@ class Session(Line):
     def _send_dot_when_flushed(self, delay: float) -> None:
         # Asked again and again, because a TLS transport does not tell when the one below it has drained.
         ready = self._unfinished
-        if ready is None:
+        if ready is None or self._is_failing():
             return
         buffered = self._buffered()
         if buffered:

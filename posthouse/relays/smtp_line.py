@@ -149,8 +149,13 @@ class Line(asyncio.Protocol):
 
     def _buffered(self) -> int:
         """Bytes that the kernel does not have yet."""
-        below = self._raw.get_write_buffer_size() if self._raw is not None else 0
-        return below + (self._transport.get_write_buffer_size() if self._transport is not None else 0)
+        return sum(transport.get_write_buffer_size() for transport in self._transports())
+
+    def _is_failing(self) -> bool:
+        """Whether a transport has given up and dropped its buffer, and `connection_lost` is on its way."""
+        return any(
+            transport.is_closing() for transport in (self._transport, self._raw) if transport is not None
+        )
 
     def _break(self, reason: str) -> None:
         if self.broken is not None:
@@ -164,9 +169,11 @@ class Line(asyncio.Protocol):
         self._on_lost()
 
     def _abort(self) -> None:
-        for transport in (self._transport, self._raw):
-            if transport is not None:
-                transport.abort()
+        for transport in self._transports():
+            transport.abort()
+
+    def _transports(self) -> list[asyncio.Transport]:
+        return [transport for transport in (self._transport, self._raw) if transport is not None]
 
     @staticmethod
     async def _answer_within(answer: asyncio.Future[Reply], seconds: float) -> Reply:

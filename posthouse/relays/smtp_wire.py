@@ -65,7 +65,7 @@ def _size(words: list[str]) -> int:
 
 def prepare(ticket: int, mail: RawMail, offered: Extensions, max_bytes: int) -> Ready | RejectedMessage:
     """The bytes of a mail for a server with these extensions, or why that server can never take it."""
-    fault = _envelope_fault(mail) or _data_fault(mail.data) or _missing_extension(mail, offered, max_bytes)
+    fault = _envelope_fault(mail) or _not_offered(mail, offered, max_bytes) or _data_fault(mail.data)
     if fault is not None:
         return RejectedMessage(fault)
     return Ready(
@@ -111,7 +111,7 @@ def _needs_utf8(mail: RawMail) -> bool:
     return mail.smtputf8 or not (mail.recipient.isascii() and mail.return_path.isascii())
 
 
-def _missing_extension(mail: RawMail, offered: Extensions, max_bytes: int) -> str | None:
+def _not_offered(mail: RawMail, offered: Extensions, max_bytes: int) -> str | None:
     limit = min(offered.size, max_bytes) if offered.size else max_bytes
     if len(mail.data) > limit:
         return f"The message has {len(mail.data)} bytes; this relay takes {limit}."

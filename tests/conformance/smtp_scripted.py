@@ -20,7 +20,7 @@ class Taken:
 class Script:
     """What the server does; `on_*` are keyed by recipient and hold whole replies without their line end."""
 
-    extensions: tuple[str, ...] = ("PIPELINING", "SIZE 50000000", "8BITMIME", "ENHANCEDSTATUSCODES")
+    extensions: tuple[str, ...] = ("PIPELINING", "SIZE 6000000", "8BITMIME", "ENHANCEDSTATUSCODES")
     greeting: str = "220 scripted.example ESMTP"
     ehlo: str | None = None  # a whole reply instead of the extensions
     auth: str = "235 2.7.0 ok"
@@ -32,6 +32,10 @@ class Script:
     raw_answer: dict[str, bytes] = field(
         default_factory=dict
     )  # instead of the answer to the dot; then closes
+    answer_in_data: dict[str, str] = field(default_factory=dict)  # said within the content, then closes
+    hold_dot: dict[str, asyncio.Event] = field(default_factory=dict)  # answers the dot when it is set
+    hold_greeting: asyncio.Event | None = None
+    starttls: str = "502 5.5.1 not here"
     hang_at_dot: set[str] = field(default_factory=set)
     hang_at_rcpt: set[str] = field(default_factory=set)
     cut_at_dot: set[str] = field(default_factory=set)
@@ -60,6 +64,7 @@ class ScriptedSmtp:
         # A small window, so that a client notices that nobody reads.
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8_192)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # the accepted ones inherit it
         self.port: int = self._socket.getsockname()[1]
 
     async def __aenter__(self) -> "ScriptedSmtp":
@@ -74,6 +79,10 @@ class ScriptedSmtp:
             handler.cancel()
         if self._handlers:
             await asyncio.wait(self._handlers)
+
+    def drop_connections(self) -> None:
+        for handler in self._handlers:
+            handler.cancel()
 
     async def wait_for(self, condition: Callable[[], bool]) -> None:
         async with self._changed:
@@ -120,6 +129,8 @@ class _Dialogue:
     async def hold(self) -> None:
         if self._script.silent:
             await asyncio.Event().wait()
+        if self._script.hold_greeting is not None:
+            await self._script.hold_greeting.wait()
         await self._say(self._script.greeting)
         while line := await self._reader.readline():
             command = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
@@ -133,6 +144,8 @@ class _Dialogue:
                 await self._say(self._script.ehlo or self._features())
             case "HELO":
                 await self._say("250 scripted.example")
+            case "STARTTLS":
+                await self._say(self._script.starttls)
             case "AUTH":
                 await self._auth(command)
             case "MAIL":
@@ -198,6 +211,10 @@ class _Dialogue:
         if name in self._script.cut_in_data:
             await self._reader.read(1_000)
             raise _Gone
+        if name in self._script.answer_in_data:
+            await self._reader.read(1_000)
+            await self._say(self._script.answer_in_data[name])
+            await asyncio.Event().wait()
         lines = []
         while (line := await self._reader.readline()) != b".\r\n":
             if not line:
@@ -212,6 +229,8 @@ class _Dialogue:
     async def _answer(self, name: str) -> None:
         if name in self._script.hang_at_dot:
             await asyncio.Event().wait()
+        if name in self._script.hold_dot:
+            await self._script.hold_dot[name].wait()
         if name in self._script.cut_at_dot:
             raise _Gone
         if name in self._script.raw_answer:
