@@ -152,6 +152,10 @@ class Eyes:
         """Address, scope, reason and note."""
         return await self._wire.fetch_into(_four, "suppressions")
 
+    async def permanent_suppressions(self) -> list[str]:
+        """Reasons of those that never expire."""
+        return await self._wire.fetch_into(str, "permanent_suppressions")
+
     async def dead_letters(self) -> list[tuple[str, str, bytes]]:
         """Source, reason and payload, oldest first."""
         return await self._wire.fetch_into(_letter, "dead_letters")
@@ -173,6 +177,7 @@ _EYES = {
         ORDER BY (type = 'accepted') DESC, occurred_at, received_at, event_id""",
     "suppressions": """
         SELECT address_key, scope, reason, note FROM email_suppression ORDER BY 1, 2, 3""",
+    "permanent_suppressions": "SELECT reason FROM email_suppression WHERE expires_at IS NULL ORDER BY 1",
     "dead_letters": "SELECT source, reason, payload FROM dead_letter ORDER BY dead_letter_id",
 }
 

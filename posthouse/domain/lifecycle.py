@@ -142,7 +142,7 @@ class Standing:
     status: Status
     attempt: int
     soft_bounces: int  # earlier attempts that ended in a soft bounce
-    in_doubt: bool  # PENDING only because an outcome was unknown
+    in_doubt: bool  # it goes again only because an outcome was unknown
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,8 @@ def decide(standing: Standing, event: Event, soft_retry_budget: int) -> Decision
         case Move.FAILED:
             return Decision(Status.FAILED) if current else stay
         case Move.RETRY:
-            doubt = standing.status is Status.UNKNOWN
+            # A repeat that was not taken leaves the doubt that caused it where it was.
+            doubt = standing.in_doubt or standing.status is Status.UNKNOWN
             return Decision(Status.PENDING, in_doubt=doubt) if current else stay
         case Move.RETRY_SOFT:
             return Decision(Status.PENDING, soft_retry=standing.soft_bounces) if current else stay

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from posthouse.domain.event import BounceClass, Event, EventType
+from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.ids import EventId, JobId
 from posthouse.domain.job import Status
 from posthouse.domain.lifecycle import Decision, Standing, decide
@@ -104,7 +104,7 @@ def _standing(job: LockedJob) -> Standing:
 def _tally_move(
     tally: _Tally, job: LockedJob, before: Standing, decision: Decision, event: Event, policy: Policy
 ) -> None:
-    learned = event.provider_message_id is not None and event.attempt == job.attempt
+    learned = _learns_id(job, event)
     if decision.status is before.status and decision.in_doubt == before.in_doubt and not learned:
         return
     if decision.status is not before.status:
@@ -119,8 +119,22 @@ def _tally_move(
         _sent_at(decision, event) or (earlier.sent_at if earlier else None),
         event.relay or (earlier.relay if earlier else None),
         event.provider_message_id or (earlier.provider_message_id if earlier else None),
-        decision.soft_retry is not None,
+        _waits_for_soft_retry(decision, earlier),
     )
+
+
+def _learns_id(job: LockedJob, event: Event) -> bool:
+    """Our own hand-over's word for the id, or a relay's while there is none: later words repeat it."""
+    if event.provider_message_id is None or event.attempt != job.attempt:
+        return False
+    return job.provider_message_id is None or event.origin is Origin.HANDOVER
+
+
+def _waits_for_soft_retry(decision: Decision, earlier: Moved | None) -> bool:
+    """A later word of the same batch that leaves the job waiting leaves it waiting for this."""
+    if decision.soft_retry is not None:
+        return True
+    return decision.status is Status.PENDING and earlier is not None and earlier.soft_retry
 
 
 def _due_at(
@@ -144,6 +158,8 @@ def _sent_at(decision: Decision, event: Event) -> datetime | None:
 
 
 def _tally_marks(tally: _Tally, event: Event) -> None:
+    if event.machine:
+        return  # marks say what people did
     at = event.occurred_at
     old = tally.marks.get(event.job_id, Marks(event.job_id))
     match event.type:

@@ -11,6 +11,7 @@ from posthouse.domain.job import Status
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionReason, SuppressionScope
 from posthouse.storage.db import Session, Transaction
+from posthouse.storage.text import storable
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class LockedJob:
     stream: str
     campaign_id: CampaignId | None
     address_key: AddressKey
+    provider_message_id: str | None
     day: date
 
 
@@ -111,7 +113,7 @@ async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
         [m.due_at for m in moves],
         [m.sent_at for m in moves],
         [m.relay for m in moves],
-        [m.provider_message_id for m in moves],
+        [_text(m.provider_message_id) for m in moves],
         [m.soft_retry for m in moves],
         min(ids),
         max(ids),
@@ -119,7 +121,7 @@ async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
 
 
 async def mark_jobs(tx: Transaction, marks: Sequence[Marks]) -> None:
-    """First times of marks on locked jobs."""
+    """First times of marks on locked jobs; an earlier one than is there takes its place."""
     if not marks:
         return
     ids = [m.job_id for m in marks]
@@ -147,7 +149,7 @@ async def suppress(tx: Transaction, new: Sequence[NewSuppression]) -> None:
         [s.reason.value for s in once],
         [s.added_at for s in once],
         [s.job_id for s in once],
-        [s.note for s in once],
+        [storable(s.note) for s in once],
     )
 
 
@@ -176,6 +178,11 @@ def _attempt(job_id: JobId, attempt: int) -> tuple[JobId, int]:
     return job_id, attempt
 
 
+def _text(foreign: str | None) -> str | None:
+    """One bad byte of a relay must not fail the batch it stands in."""
+    return storable(foreign) if foreign else None
+
+
 def _event_columns(events: Sequence[Event]) -> list[list[object]]:
     """Events turned on their side: one list a column, in the order insert_events takes them."""
     return [
@@ -186,14 +193,14 @@ def _event_columns(events: Sequence[Event]) -> list[list[object]]:
         [e.origin.value for e in events],
         [e.occurred_at for e in events],
         [None if e.bounce is None else e.bounce.value for e in events],
-        [e.reason or None for e in events],
+        [_text(e.reason) for e in events],
         [e.relay for e in events],
-        [e.provider_message_id for e in events],
+        [_text(e.provider_message_id) for e in events],
         [e.smtp_code for e in events],
-        [e.enhanced_code for e in events],
-        [e.diagnostic or None for e in events],
-        [e.url for e in events],
-        [e.user_agent for e in events],
+        [_text(e.enhanced_code) for e in events],
+        [_text(e.diagnostic) for e in events],
+        [_text(e.url) for e in events],
+        [_text(e.user_agent) for e in events],
         [e.machine for e in events],
         [e.template_version for e in events],
         [e.raw for e in events],

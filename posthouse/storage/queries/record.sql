@@ -1,7 +1,7 @@
 -- name: lock_jobs
 -- The jobs that a batch of events is about, locked in key order: four clients on overlapping sets made 33
 -- deadlocks unsorted and none sorted. $2, $3: lowest and highest id (prunes partitions).
-SELECT job_id, status, attempt, in_doubt, stream, campaign_id, address_key,
+SELECT job_id, status, attempt, in_doubt, stream, campaign_id, address_key, provider_message_id,
        (created_at AT TIME ZONE 'UTC')::date AS day
 FROM email_job
 WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3
@@ -29,12 +29,14 @@ GROUP BY job_id, attempt;
 
 -- name: move_jobs
 -- New states of locked jobs. $9, $10: lowest and highest id (prunes partitions). A soft bounce's retries run
--- their whole schedule, so they push back an expiry that was only the stream's default.
+-- their whole schedule, so they push back an expiry that was only the stream's default; one that the client
+-- gave holds, and the job ends then instead of waiting for its turn.
 WITH moved AS (
     UPDATE email_job j
     SET status = m.status,
         in_doubt = m.in_doubt,
-        due_at = coalesce(m.due_at, j.due_at),
+        due_at = CASE WHEN m.soft_retry AND j.expiry_given THEN least(m.due_at, j.expires_at)
+                      ELSE coalesce(m.due_at, j.due_at) END,
         expires_at = CASE WHEN m.soft_retry AND NOT j.expiry_given
                           THEN greatest(j.expires_at, m.due_at + interval '1 hour')
                           ELSE j.expires_at END,
@@ -50,12 +52,12 @@ WITH moved AS (
 SELECT count(*) FROM moved;
 
 -- name: mark_jobs
--- First opened, clicked, complained, unsubscribed. $6, $7: lowest and highest id.
+-- First opened, clicked, complained, unsubscribed; relays report in any order. $6, $7: lowest and highest id.
 UPDATE email_job j
-SET opened_at = coalesce(j.opened_at, m.opened_at),
-    clicked_at = coalesce(j.clicked_at, m.clicked_at),
-    complained_at = coalesce(j.complained_at, m.complained_at),
-    unsubscribed_at = coalesce(j.unsubscribed_at, m.unsubscribed_at)
+SET opened_at = least(j.opened_at, m.opened_at),
+    clicked_at = least(j.clicked_at, m.clicked_at),
+    complained_at = least(j.complained_at, m.complained_at),
+    unsubscribed_at = least(j.unsubscribed_at, m.unsubscribed_at)
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
      AS m (job_id, opened_at, clicked_at, complained_at, unsubscribed_at)
 WHERE j.job_id = m.job_id AND j.job_id >= $6 AND j.job_id <= $7;
