@@ -5,6 +5,7 @@ A test database is a copy of a template that was migrated once, which takes a fr
 
 import itertools
 import os
+import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
@@ -20,6 +21,7 @@ from posthouse.storage.migrate import migrate
 from posthouse.storage.sql import Queries, load_queries
 
 _TEMPLATE = "template_posthouse"
+_ROOM = 2 << 30  # bytes
 _numbers = itertools.count(1)
 
 
@@ -100,9 +102,15 @@ async def queue_database(pg_dsn: str, queries: Queries) -> AsyncIterator[Databas
 
 @contextmanager
 def _parent() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="posthouse-test-") as parent:
+    with tempfile.TemporaryDirectory(prefix="posthouse-test-", dir=_memory()) as parent:
         os.chmod(parent, 0o755)
         yield Path(parent)
+
+
+def _memory() -> str | None:
+    """A file system in memory with room, if there is one: a test's server is files made and removed."""
+    shm = Path("/dev/shm")
+    return str(shm) if shm.is_dir() and shutil.disk_usage(shm).free > _ROOM else None
 
 
 def _copied(made: Path, folder: Path) -> Path:

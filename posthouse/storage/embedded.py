@@ -13,11 +13,10 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 from types import MappingProxyType, TracebackType
-from typing import Self
+from typing import BinaryIO, Self
 from urllib.parse import quote
 
 from posthouse.domain.errors import Misconfigured, NotNow
@@ -99,7 +98,8 @@ class EmbeddedPostgres:
     async def start(self, *, timeout: float = 600.0) -> None:
         """Return when it takes connections. `timeout` (seconds) covers a long crash recovery.
 
-        Raises FolderInUse when another process has the folder, Misconfigured when it cannot run here.
+        Raises FolderInUse when another process has the folder, Misconfigured when it cannot run here, NotNow
+        when it takes longer.
         """
         if threading.current_thread() is not threading.main_thread():
             raise RuntimeError(
@@ -180,7 +180,7 @@ class EmbeddedPostgres:
         return command + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
 
     def _launch(self, identity: Identity, command: Sequence[str]) -> subprocess.Popen[bytes]:
-        with open(self._folder / "startup.log", "wb") as log:
+        with _fresh_log(self._folder / "startup.log") as log:
             return subprocess.Popen(
                 launch_line(identity, self._folder, command),
                 stdin=subprocess.DEVNULL,
@@ -191,15 +191,21 @@ class EmbeddedPostgres:
             )
 
     async def _until_ready(self, timeout: float) -> None:
-        process = self._started()
-        async with asyncio.timeout(timeout):
-            while True:
-                if process.poll() is not None:
-                    raise Misconfigured(f"PostgreSQL did not start: {self._last_words()}")
-                with suppress(NotNow):
-                    await ping(self.dsn)
-                    return
-                await asyncio.sleep(_POLL)
+        try:
+            async with asyncio.timeout(timeout):
+                while not await self._is_ready():  # noqa: ASYNC110
+                    await asyncio.sleep(_POLL)
+        except TimeoutError:
+            raise NotNow(f"PostgreSQL was not ready after {timeout:g} s: {self._last_words()}") from None
+
+    async def _is_ready(self) -> bool:
+        if self._started().poll() is not None:
+            raise Misconfigured(f"PostgreSQL did not start: {self._last_words()}")
+        try:
+            await ping(self.dsn)
+        except NotNow:
+            return False
+        return True
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:
@@ -211,6 +217,12 @@ class EmbeddedPostgres:
         logs = sorted((self._cluster / "log").glob("*.log"), key=lambda log: log.stat().st_mtime)
         ends = [_tail(log) for log in (self._folder / "startup.log", *logs[-1:])]
         return " / ".join(line.strip() for end in ends for line in end if line.strip())
+
+
+def _fresh_log(path: Path) -> BinaryIO:
+    # The folder is PostgreSQL's, and we may be root: a link that it put there must not be followed.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(path, flags, 0o600), "wb")
 
 
 def _tail(log: Path) -> list[str]:

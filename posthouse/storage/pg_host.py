@@ -140,7 +140,7 @@ def _account(uid: int) -> str:
 
 def _give(folder: Path, identity: Identity) -> None:
     if identity.owner is not None:
-        os.chown(folder, *identity.owner)
+        os.chown(folder, *identity.owner, follow_symlinks=False)
 
 
 def major_of(version: str) -> int:
@@ -183,6 +183,8 @@ def socket_folder(folder: Path, identity: Identity) -> Path:
     """
     run = folder / "run"
     if len(os.fsencode(run / _SOCKET_NAME)) <= _SUN_PATH_MAX:
+        if run.is_symlink():  # the folder was moved here from a longer path
+            run.unlink()
         run.mkdir(mode=0o700, exist_ok=True)
         _give(run, identity)
         return run

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from posthouse.domain.errors import Misconfigured
+from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.storage.db import open_wire
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
 from posthouse.storage.pg_host import (
@@ -316,6 +316,32 @@ async def test_a_start_that_fails_says_why_and_lets_go_of_the_folder(server_fold
     shutil.chown(control, control.parent.stat().st_uid, control.parent.stat().st_gid)
     await server.start()
     await server.stop()
+
+
+async def test_links_left_in_its_folder_lead_nowhere(server_folder: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    owner = _owner(tmp_path)
+    (server_folder / "startup.log").unlink()
+    (server_folder / "startup.log").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic links"):
+        await _server(server_folder).start()
+    assert victim.read_text() == "precious"
+    (server_folder / "startup.log").unlink()
+    shutil.rmtree(server_folder / "run")
+    (server_folder / "run").symlink_to(tmp_path)
+    async with _server(server_folder) as server:
+        await _put(server.dsn)
+        assert not (server_folder / "run").is_symlink()
+    assert _owner(tmp_path) == owner
+
+
+async def test_a_start_that_takes_too_long_is_not_now(server_folder: Path) -> None:
+    server = _server(server_folder)
+    with pytest.raises(NotNow, match="not ready after 0 s"):
+        await server.start(timeout=0)
+    async with server:
+        await _put(server.dsn)
 
 
 def test_without_the_wheel_the_one_on_path_is_taken(tmp_path: Path) -> None:
