@@ -37,7 +37,7 @@ _TOO_LATE = "no connection became free in time"
 
 
 class SmtpRelay:
-    """One account at one SMTP server (implements `relays.base.Relay`). Needs a running event loop."""
+    """One account at one SMTP server (implements `relays.base.Relay`). Raises Misconfigured when made."""
 
     def __init__(self, settings: SmtpAccount, *, clock: Clock, rng: random.Random) -> None:
         self.account: RelayAccount = settings.account
@@ -152,7 +152,7 @@ class _Batch:
             self._outcomes[ready.ticket] = Accepted(_provider_id(text) or str(reply.code), text)
             return
         verdict = classify(stage, reply.code, reply.enhanced, reply.text)
-        outcome = _outcome(verdict, reply, self._rng)
+        outcome = _outcome(stage, verdict, reply, self._rng)
         if verdict.reply_class is ReplyClass.PARAMETERS and isinstance(outcome, TryLater):
             self._again(ready, outcome)
             return
@@ -187,14 +187,16 @@ def _provider_id(text: str) -> str:
     return rest.split(" ", 1)[0].strip("<>") if found else text
 
 
-def _outcome(verdict: Verdict, reply: Reply, rng: random.Random) -> Outcome:
+def _outcome(stage: Stage, verdict: Verdict, reply: Reply, rng: random.Random) -> Outcome:
     text, code, enhanced = str(reply), reply.code, reply.enhanced
     wait = rng.uniform(*verdict.retry_after) if verdict.retry_after is not None else None
     match verdict.reply_class:
         case ReplyClass.TRY_LATER | ReplyClass.GREYLISTED | ReplyClass.PARAMETERS:
             return TryLater(text, wait, smtp_code=code, enhanced_code=enhanced)
         case ReplyClass.THROTTLED | ReplyClass.RELAY_DOWN:
-            return TryLater(text, wait, slow_relay=True, smtp_code=code, enhanced_code=enhanced)
+            # To RCPT it is said of this recipient: a relay that means itself says so to the next connection.
+            slow = stage is not Stage.RCPT
+            return TryLater(text, wait, slow_relay=slow, smtp_code=code, enhanced_code=enhanced)
         case ReplyClass.HARD_RECIPIENT:
             return RejectedRecipient(BounceClass.HARD, text, code, enhanced)
         case ReplyClass.SOFT_RECIPIENT:

@@ -6,6 +6,7 @@ import ssl
 from collections.abc import Callable
 
 from posthouse.clock import Clock
+from posthouse.domain.errors import Misconfigured
 from posthouse.relays.base import AccountTrouble, TryLater
 from posthouse.relays.smtp_account import SmtpAccount, Tls
 from posthouse.relays.smtp_client import Session
@@ -24,12 +25,15 @@ class ConnectFailed(Exception):
 
 
 def tls_context(account: SmtpAccount) -> ssl.SSLContext | None:
-    """The TLS settings of an account; None where it has no TLS. Reads files. Raises OSError."""
+    """The TLS settings of an account; None where it has no TLS. Reads files. Raises Misconfigured."""
     if account.tls is Tls.NONE:
         return None
     context = ssl.create_default_context()
     if account.ca_file is not None:
-        context.load_verify_locations(account.ca_file)
+        try:
+            context.load_verify_locations(account.ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            raise Misconfigured(f"{account.account}: ca_file {account.ca_file}: {error}") from error
     if not account.verify_certificates:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 import ssl
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
@@ -32,7 +32,7 @@ class Broken(Exception):
     """The connection is of no more use."""
 
 
-class Line(asyncio.Protocol):
+class Line(asyncio.Protocol, ABC):
     """One connection. `broken` says why it is of no more use; it never comes back."""
 
     def __init__(self, *, clock: Clock, timeouts: Timeouts, on_lost: Callable[[], None]) -> None:

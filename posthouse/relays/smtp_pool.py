@@ -79,19 +79,19 @@ class SessionPool:
             async with asyncio.timeout(seconds):
                 return await waiter
         except TimeoutError:
+            self._take_back(waiter)
             raise NoConnection from None
+        except asyncio.CancelledError:
+            self._take_back(waiter)
+            raise
         finally:
             if waiter in self._waiting:
                 self._waiting.remove(waiter)
-            self._take_back_if_unseen(waiter)
 
-    def _take_back_if_unseen(self, waiter: asyncio.Future[Session]) -> None:
-        """A session that was handed over in the very moment in which its receiver gave up."""
-        if not waiter.done() or waiter.cancelled() or waiter.exception() is not None:
-            return
-        session = waiter.result()
-        if session not in self._lent:
-            self.give_back(session)
+    def _take_back(self, waiter: asyncio.Future[Session]) -> None:
+        """A session may have been handed over in the very moment in which its receiver gave up."""
+        if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+            self.give_back(waiter.result())
 
     def _offer(self, session: Session) -> None:
         while self._waiting:

@@ -83,7 +83,7 @@ class RelayHarness(Protocol):
     knows_unfinished: bool
 
     def relay(self) -> Relay:
-        """A new adapter for the server, with time-outs well under a second."""
+        """A new adapter for the server, with time-outs of about a second."""
         ...
 
     def lonely_relay(self) -> Relay:

@@ -43,6 +43,7 @@ class Script:
     cut_at_rcpt: set[str] = field(default_factory=set)
     data_despite_refusals: bool = False  # answers DATA with 354 though no recipient was taken
     mails_per_connection: int = 1_000_000  # then 421
+    most_connections: int = 1_000_000  # at a time; more are greeted with 421
     silent: bool = False  # takes the connection and says nothing
 
 
@@ -79,6 +80,10 @@ class ScriptedSmtp:
             handler.cancel()
         if self._handlers:
             await asyncio.wait(self._handlers)
+
+    @property
+    def open_connections(self) -> int:
+        return len(self._handlers)
 
     def drop_connections(self) -> None:
         for handler in self._handlers:
@@ -131,7 +136,8 @@ class _Dialogue:
             await asyncio.Event().wait()
         if self._script.hold_greeting is not None:
             await self._script.hold_greeting.wait()
-        await self._say(self._script.greeting)
+        crowded = self._server.open_connections > self._script.most_connections
+        await self._say("421 4.7.0 too many connections" if crowded else self._script.greeting)
         while line := await self._reader.readline():
             command = line.decode("utf-8", "backslashreplace").rstrip("\r\n")
             await self._server.note(command)

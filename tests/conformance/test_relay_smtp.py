@@ -21,7 +21,7 @@ from relay_laws import Fault, Letter, Mail, Received, RelayHarness, RelayLaws
 from smtp_scripted import ScriptedSmtp, Taken
 
 JOB = JobId(UUID(int=7))
-QUICK = Timeouts(connect=0.5, greeting=0.3, command=0.3, data=0.3, block=0.3, final_dot=0.3, check_every=0.02)
+QUICK = Timeouts(connect=1.0, greeting=1.0, command=1.0, data=1.0, block=1.0, final_dot=1.0, check_every=0.02)
 
 
 def settings(port: int) -> SmtpAccount:

@@ -25,10 +25,11 @@ from posthouse.relays.base import (
     TryLater,
 )
 from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Timeouts, Tls
+from posthouse.relays.smtp_pool import SessionPool
 from smtp_scripted import Script, ScriptedSmtp
 
 LOCK_STEP = ("SIZE 6000000", "8BITMIME")
-QUICK = Timeouts(connect=0.5, greeting=0.3, command=0.3, data=0.3, block=0.3, final_dot=0.3, check_every=0.02)
+QUICK = Timeouts(connect=1.0, greeting=1.0, command=1.0, data=1.0, block=1.0, final_dot=1.0, check_every=0.02)
 PATIENCE = 20.0
 
 
@@ -97,8 +98,34 @@ async def test_the_next_envelope_follows_the_dot(server: ScriptedSmtp) -> None:
     assert [taken.recipient for taken in server.taken] == ["a@example.org", "b@example.org"]
 
 
-async def test_the_next_envelope_is_there_before_the_answer_to_the_dot(server: ScriptedSmtp) -> None:
-    """What makes pipelining pay; and of two mails on a line that hangs only one is in doubt."""
+async def test_the_next_envelope_is_there_before_the_answer_to_the_dot() -> None:
+    """What makes pipelining pay: this server answers a dot only once it has read the next DATA."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            writer.write(b"220 hi\r\n")
+            await reader.readuntil(b"\r\n")
+            writer.write(b"250-hi\r\n250 PIPELINING\r\n")
+            await reader.readuntil(b"DATA\r\n")
+            writer.write(b"250 ok\r\n250 ok\r\n354 go\r\n")
+            await reader.readuntil(b"\r\n.\r\n")
+            assert await reader.readuntil(b"DATA\r\n") == (
+                b"MAIL FROM:<b+b@example.net>\r\nRCPT TO:<b@example.org>\r\nDATA\r\n"
+            )
+            writer.write(b"250 taken a\r\n250 ok\r\n250 ok\r\n354 go\r\n")
+            await reader.readuntil(b"\r\n.\r\n")
+            writer.write(b"250 taken b\r\n")
+        finally:
+            writer.close()
+
+    listener = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listener, ScriptedSmtp() as other:
+        account = replace(account_of(other), port=listener.sockets[0].getsockname()[1])
+        outcomes = await send(account, *mails("a", "b"))
+    assert outcomes == [Accepted("taken a", "taken a"), Accepted("taken b", "taken b")]
+
+
+async def test_a_line_that_hangs_leaves_one_mail_in_doubt(server: ScriptedSmtp) -> None:
     server.script.hang_at_dot.add("a@example.org")
     outcomes = await send(account_of(server), *mails("a", "b"))
     assert isinstance(outcomes[0], OutcomeUnknown)
@@ -244,6 +271,29 @@ async def test_a_line_that_broke_while_idle_costs_no_mail(server: ScriptedSmtp) 
     assert server.connections == 2
 
 
+async def test_a_receiver_that_gives_up_as_it_is_served_leaks_no_connection(server: ScriptedSmtp) -> None:
+    pool = SessionPool(account_of(server), SystemClock())
+    try:
+        first = await pool.borrow(PATIENCE)
+        waiting = asyncio.create_task(pool.borrow(PATIENCE))
+        await asyncio.sleep(0)
+        pool.give_back(first)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        assert await pool.borrow(PATIENCE) is first
+    finally:
+        await pool.close()
+    assert server.connections == 1
+
+
+async def test_a_server_with_enough_connections_is_served_by_those_it_has(server: ScriptedSmtp) -> None:
+    server.script.most_connections = 2
+    account = replace(account_of(server), max_connections=6)
+    outcomes = await send(account, *mails(*(f"n{n}" for n in range(64))))
+    assert kinds(outcomes) == [Accepted] * 64
+
+
 async def test_idle_connections_are_used_again_and_closed_in_time(server: ScriptedSmtp) -> None:
     clock = ManualClock()
     relay = relay_of(replace(account_of(server), idle_seconds=0.01), clock)
@@ -385,6 +435,8 @@ def test_the_password_is_not_shown_and_settings_are_checked() -> None:
             replace(account, **change)
     with pytest.raises(Misconfigured):
         replace(account, port=0)
+    with pytest.raises(Misconfigured):
+        relay_of(replace(account, ca_file="/does/not/exist"))
 
 
 # ---- time --------------------------------------------------------------------------------------------------
