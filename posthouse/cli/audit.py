@@ -37,7 +37,7 @@ def command(
         bool, typer.Option("--settled", help="Nothing should be under way any more: what is, counts as lost.")
     ] = False,
 ) -> None:
-    """Compare three ledgers: lost mails, unexplained duplicates, books. Exit code 0 only if there is nothing."""
+    """Compare three ledgers: lost mails, unexplained duplicates, books. Exit code 1 if there is anything."""
     call = call_of(context)
     verdict = run(_audit(call, ledger, sink, settled=settled))
     call.answer(view(verdict), _shown(verdict))

@@ -137,8 +137,8 @@ def _partitions(lacking: Sequence[str]) -> Check:
         return Check(
             "partitions",
             Health.FAILED,
-            f"{len(lacking)} are missing, so mail cannot be accepted: {', '.join(lacking[:3])}. The processor "
-            "makes them: is it running?",
+            f"{len(lacking)} are missing, so mail cannot be accepted: {', '.join(lacking[:3])}. "
+            "The processor makes them: is it running?",
         )
     return Check("partitions", Health.OK, f"stand until {partitions.DAYS_AHEAD} days ahead")
 
@@ -155,7 +155,7 @@ def _due(symptoms: Symptoms) -> Iterator[Check]:
         if seconds <= DUE_LIMITS[stream]:
             yield Check(name, Health.OK, f"longest due: {seconds:.1f} s" if seconds else "nothing waits")
             continue
-        words = f"a mail has been due for {seconds:.0f} s: is a worker of this stream running, and its relay well?"
+        words = f"a mail has been due for {seconds:.0f} s: do a worker and a relay of this stream run?"
         match stream:
             case Stream.TRANSACTIONAL:
                 yield Check(name, Health.FAILED, words)

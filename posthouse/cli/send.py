@@ -122,8 +122,8 @@ async def _post(url: str, api_key: str, idempotency_key: str, body: bytes) -> _A
         raise InvalidInput(f"{url!r} is not the URL of an API.") from error
     except (aiohttp.ClientError, TimeoutError) as error:
         raise NotNow(
-            f"The API at {url} does not answer ({type(error).__name__}). Is the house up? If this was cut off, "
-            f"run it again with --idempotency-key {idempotency_key}: the mail goes out once."
+            f"The API at {url} does not answer ({type(error).__name__}). Is the house up? If this was "
+            f"cut off, run it again with --idempotency-key {idempotency_key}: the mail goes out once."
         ) from error
     if status >= HTTPStatus.BAD_REQUEST:
         raise _refused(status, answer)

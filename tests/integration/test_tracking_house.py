@@ -152,9 +152,9 @@ async def test_after_the_answer_nothing_is_claimed_for_the_address(house: Databa
     token = TOKENS.seal(Unsubscribe("reader@mail.example", SuppressionScope.MARKETING, before))
     async with serving(house, tmp_path) as client, client.post(f"/u/{token}") as done:
         assert done.status == 200
-        assert await jobs.claim(house, Stream.MARKETING, WORKER, 10, None) == []
-        (claimed,) = await jobs.claim(house, Stream.TRANSACTIONAL, WORKER, 10, None)
-    assert claimed.job_id == receipt
+        assert (await jobs.claim(house, Stream.MARKETING, WORKER, 10, None)).jobs == []
+        claimed = await jobs.claim(house, Stream.TRANSACTIONAL, WORKER, 10, None)
+    assert [job.job_id for job in claimed.jobs] == [receipt]
     counted = await books.residual(house)
     assert counted.by_status == {Status.SUPPRESSED: 1, Status.SENDING: 1}
     assert counted.residual == 0
