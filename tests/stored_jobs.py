@@ -1,5 +1,6 @@
 """Jobs put into a test's database as intake puts them: rows, events and books in one transaction."""
 
+import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Sequence
@@ -145,7 +146,7 @@ class Eyes:
         return (await self.standing([job_id]))[0]
 
     async def events(self, job_id: JobId) -> list[StoredEvent]:
-        """The timeline without its first line, `accepted`."""
+        """The timeline as it was recorded, without its first line, `accepted`."""
         return (await self._wire.fetch_into(StoredEvent, "events", job_id))[1:]
 
     async def suppressions(self) -> list[tuple[str, str, str, str]]:
@@ -159,6 +160,11 @@ class Eyes:
     async def dead_letters(self) -> list[tuple[str, str, bytes]]:
         """Source, reason and payload, oldest first."""
         return await self._wire.fetch_into(_letter, "dead_letters")
+
+    async def until_somebody_waits_for_a_lock(self) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not await self._wire.value(bool, "somebody_waits"):  # noqa: ASYNC110  # the server's state
+                await asyncio.sleep(0.005)
 
     async def run(self, sql: str) -> None:
         await self._wire.script(sql)
@@ -174,10 +180,13 @@ _EYES = {
         FROM email_job WHERE job_id = ANY($1)""",
     "events": """
         SELECT type, attempt, origin, reason, diagnostic FROM email_event WHERE job_id = $1
-        ORDER BY (type = 'accepted') DESC, occurred_at, received_at, event_id""",
+        ORDER BY (type = 'accepted') DESC, received_at, event_id""",
     "suppressions": """
         SELECT address_key, scope, reason, note FROM email_suppression ORDER BY 1, 2, 3""",
     "permanent_suppressions": "SELECT reason FROM email_suppression WHERE expires_at IS NULL ORDER BY 1",
+    "somebody_waits": """
+        SELECT EXISTS (SELECT FROM pg_stat_activity
+                       WHERE datname = current_database() AND wait_event_type = 'Lock')""",
     "dead_letters": "SELECT source, reason, payload FROM dead_letter ORDER BY dead_letter_id",
 }
 

@@ -32,10 +32,14 @@ class Watch:
 
     dead_after: timedelta
     seen: dict[InstanceId, tuple[datetime, float]]
+    looked_at: float
 
     def still(self, workers: Sequence[Living], now: float) -> list[Living]:
-        """The workers whose beat has stood still for long enough."""
-        before = self.seen
+        """The workers whose beat has stood still for long enough. `now` is when they were looked at."""
+        # A server or a sweeper that stood still keeps the connection, and finds every beat old.
+        unbroken = now - self.looked_at <= self.dead_after.total_seconds() / 2
+        before = self.seen if unbroken else {}
+        self.looked_at = now
         self.seen = {
             w.instance: before[w.instance]
             if before.get(w.instance, (None,))[0] == w.beat_at
@@ -47,7 +51,7 @@ class Watch:
 
 
 def new_watch(dead_after: timedelta) -> Watch:
-    return Watch(dead_after, {})
+    return Watch(dead_after, {}, float("-inf"))
 
 
 async def sweep_dead(db: Database, session: Session, watch: Watch, policy: Policy, clock: Clock) -> int:
@@ -59,17 +63,36 @@ async def sweep_dead(db: Database, session: Session, watch: Watch, policy: Polic
             swept += await _bury(tx, worker, policy, clock.now())
             failpoint("sweeper.before_commit")
         failpoint("sweeper.after_commit")
-    return swept
+    return swept + await _sweep_leftovers(db, session, policy, clock.now())
 
 
 async def _bury(tx: Transaction, worker: Living, policy: Policy, now: datetime) -> int:
     """Marking a worker dead and moving its jobs is one transaction: nobody sees one without the other."""
     if not await leases.bury(tx, worker):
         return 0
-    left = await leases.held_by(tx, worker.instance)
+    left = await leases.held_by(tx, [worker.instance])
     await leases.count_deaths(tx, [job.job_id for job in left])
     await apply(tx, [_after_death(job, now) for job in left], policy)
     log.warning("worker declared dead", instance=str(worker.instance), jobs=len(left))
+    return len(left)
+
+
+async def _sweep_leftovers(db: Database, session: Session, policy: Policy, now: datetime) -> int:
+    """What was claimed for workers that had ended: one that was stopped claims once more before it learns
+    that it is dead, and the answer to a last claim may be lost."""
+    ended = await leases.ended(session)
+    if not ended:
+        return 0
+    async with db.transaction() as tx:
+        left = await leases.held_by(tx, ended)
+        if left:
+            why = "its worker ended without a word about this mail"
+            await apply(
+                tx,
+                [_own(job.job_id, job.attempt, EventType.OUTCOME_UNKNOWN, now, why) for job in left],
+                policy,
+            )
+            log.warning("claims of ended workers", jobs=len(left))
     return len(left)
 
 

@@ -60,9 +60,14 @@ async def bury(tx: Transaction, worker: Living) -> bool:
     return bool(await tx.fetch("bury_worker", worker.instance, worker.beat_at))
 
 
-async def held_by(tx: Transaction, instance: InstanceId) -> list[Left]:
-    """Its jobs in SENDING, locked in key order."""
-    return await tx.fetch_into(Left, "held_by", instance)
+async def ended(session: Session) -> list[InstanceId]:
+    """Workers that were declared dead, or ended by themselves."""
+    return await session.fetch_into(InstanceId, "ended_workers")
+
+
+async def held_by(tx: Transaction, workers: Sequence[InstanceId]) -> list[Left]:
+    """Their jobs in SENDING, locked in key order."""
+    return await tx.fetch_into(Left, "held_by", workers)
 
 
 async def count_deaths(tx: Transaction, jobs: Sequence[JobId]) -> None:
@@ -70,8 +75,9 @@ async def count_deaths(tx: Transaction, jobs: Sequence[JobId]) -> None:
         await tx.execute("count_deaths", jobs, min(jobs), max(jobs))
 
 
-async def doubts_due(session: Session) -> list[Doubt]:
-    return await session.fetch_into(Doubt, "doubts_due")
+async def doubts_due(tx: Transaction) -> list[Doubt]:
+    """Locked, so that no other word can settle them meanwhile; those that another has locked are his."""
+    return await tx.fetch_into(Doubt, "doubts_due")
 
 
 async def hold_doubts(tx: Transaction, jobs: Sequence[JobId], until: datetime) -> None:

@@ -485,7 +485,7 @@ async def _step(desk: Desk, step: str, ids: list[JobId], rng: random.Random) -> 
             await jobs.release(desk.db, desk.worker, sending, rng.choice([None, now() + HOUR]))
         case "come due":
             await desk.come_due(rng.choice(ids))
-        case "bury":
+        case _:
             await _bury(desk)
 
 

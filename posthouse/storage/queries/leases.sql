@@ -18,11 +18,14 @@ UPDATE worker SET dead_at = clock_timestamp()
 WHERE instance_id = $1 AND beat_at = $2 AND dead_at IS NULL
 RETURNING role, stream, host, pid;
 
+-- name: ended_workers
+SELECT instance_id FROM worker WHERE dead_at IS NOT NULL;
+
 -- name: held_by
--- What a dead worker held, locked in key order.
+-- What these workers hold, locked in key order.
 SELECT job_id, attempt, stream, deaths
 FROM email_job
-WHERE status = 'SENDING' AND claimed_by = $1
+WHERE status = 'SENDING' AND claimed_by = ANY($1::uuid[])
 ORDER BY job_id
 FOR NO KEY UPDATE;
 
@@ -32,12 +35,14 @@ UPDATE email_job SET deaths = deaths + 1
 WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3;
 
 -- name: doubts_due
--- Unknown outcomes whose time has come; in_doubt says that one was held for the operator before.
+-- Unknown outcomes whose time has come; in_doubt says that one was held for the operator before. Locked in no
+-- order of keys, so it must not wait: what another has locked he is settling.
 SELECT job_id, attempt, stream, in_doubt
 FROM email_job
 WHERE status = 'UNKNOWN' AND due_at <= now()
 ORDER BY due_at
-LIMIT 500;
+LIMIT 500
+FOR NO KEY UPDATE SKIP LOCKED;
 
 -- name: hold_doubts
 -- Held for the operator: looked at again only when their time is up. $2, $3: lowest and highest id; $5:
