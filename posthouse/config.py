@@ -113,6 +113,8 @@ class RetrySettings(_Settings, frozen=True, kw_only=True):
 
     base: timedelta = timedelta(seconds=1)
     cap: timedelta = timedelta(minutes=5)
+    #: The longest wait that a reply may imply (greylisting, a quota): it is tried again by then.
+    longest_hint: timedelta = timedelta(hours=4)
     soft_bounce: list[timedelta] = msgspec.field(
         default_factory=lambda: [timedelta(hours=1), timedelta(hours=6), timedelta(hours=17)]
     )

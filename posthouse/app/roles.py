@@ -161,7 +161,7 @@ async def _work(
             gate=lease.may_begin,
             clock=house.clock,
             rng=house.rng,
-            backoff=Backoff(settings.retry.base, settings.retry.cap),
+            backoff=Backoff(settings.retry.base, settings.retry.cap, settings.retry.longest_hint),
             metrics=house.metrics,
         )
         worker = Worker(source, tools.router, slots, lambda jobs, finished: handle(tools, jobs, finished))

@@ -11,8 +11,9 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from posthouse.cli import audit, doctor, emails, keys, migrate, send
+from posthouse.cli import audit, doctor, emails, keys, migrate, send, serve, up
 from posthouse.cli.call import Call, call_of
+from posthouse.cli.demo import command as demo
 from posthouse.cli.exits import exit_of
 from posthouse.domain.errors import PosthouseError
 
@@ -45,7 +46,7 @@ def show_version(context: typer.Context) -> None:
     call_of(context).answer({"version": found}, f"posthouse {found}")
 
 
-for command in (migrate, send, emails, keys, doctor, audit):
+for command in (up, demo, serve, migrate, send, emails, keys, doctor, audit):
     command.register(app)
 
 
@@ -57,8 +58,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     except PosthouseError as error:
         _tell(error, as_json="--json" in arguments[:1] or not sys.stderr.isatty())
         sys.exit(exit_of(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def anywhere(argv: Sequence[str]) -> list[str]:

@@ -5,13 +5,13 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, assert_never
 
 import typer
 import uvloop
 
 from posthouse.app import roles
+from posthouse.cli.call import call_of
 from posthouse.config import PARENT_PIPE, Settings, load
 from posthouse.domain.stream import Stream
 from posthouse.telemetry import configure_logging, log
@@ -28,14 +28,18 @@ class RoleName(StrEnum):
     SIMULATOR = "simulator"
 
 
+def register(app: typer.Typer) -> None:
+    app.command("serve")(serve)
+
+
 def serve(
+    context: typer.Context,
     role: Annotated[RoleName, typer.Argument(help="Which process to be.")],
     stream: Annotated[Stream, typer.Option(help="For a worker: whose mail.")] = Stream.TRANSACTIONAL,
-    config: Annotated[Path | None, typer.Option(help="posthouse.toml")] = None,
 ) -> None:
     """Be one process of the house until SIGTERM or Ctrl-C, then drain."""
     configure_logging(role.value if role is not RoleName.WORKER else f"worker.{stream.value}")
-    settings = load(config, os.environ)
+    settings = load(call_of(context).config, os.environ)
     uvloop.run(_until_told(_runner(role, stream), settings))
 
 

@@ -5,12 +5,12 @@ import os
 import secrets
 import signal
 from pathlib import Path
-from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
+from posthouse.cli.call import call_of
 from posthouse.cli.house import RunningHouse, running_house
 from posthouse.clock import SystemClock
 from posthouse.config import Settings, load
@@ -22,10 +22,13 @@ from posthouse.storage.sql import load_queries
 _KEY_FILE = "first.key"
 
 
-def up(
-    config: Annotated[Path | None, typer.Option(help="posthouse.toml")] = None,
-) -> None:
+def register(app: typer.Typer) -> None:
+    app.command("up")(up)
+
+
+def up(context: typer.Context) -> None:
     """Start the database and every role, print how to send a mail, and run until Ctrl-C."""
+    config = call_of(context).config
     asyncio.run(_up(load(config, os.environ), config, Console()))
 
 

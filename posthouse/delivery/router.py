@@ -8,8 +8,9 @@ from typing import Final
 from posthouse.clock import Clock, full_jitter
 from posthouse.relays.base import Accepted, AccountTrouble, Outcome, RejectedRecipient, Relay, TryLater
 
-PAUSE_BASE: Final = 1.0  # seconds
-PAUSE_CAP: Final = 60.0
+PAUSE_BASE: Final = 0.25  # seconds
+#: However long a relay asks to be left alone, it is tried again by then: transactional mail has 30 s.
+PAUSE_CAP: Final = 10.0
 #: Credentials and plans are mended by people: look again each minute.
 CIRCUIT_OPEN: Final = 60.0
 
@@ -45,20 +46,22 @@ class Router:
         return max(0.0, min(h.paused_until for h in self._health) - now)
 
     def learn(self, relay: Relay, outcomes: Sequence[Outcome]) -> None:
-        """Pause a relay that is in trouble, by its own hint where it gave one; an acceptance clears it."""
+        """Pause a relay that is in trouble, by its own hint where it gave one.
+
+        A relay that took, or judged, any mail of the set is at work: what it said about another mail is about
+        that mail.
+        """
         health = self._health[self._relays.index(relay)]
-        pause = 0.0
-        for outcome in outcomes:
-            match outcome:
-                case Accepted() | RejectedRecipient():
-                    health.strikes = 0
-                case AccountTrouble():
-                    pause = max(pause, CIRCUIT_OPEN)
-                case TryLater(slow_relay=True, retry_after=hint):
-                    jitter = full_jitter(self._rng, health.strikes, PAUSE_BASE, PAUSE_CAP)
-                    pause = max(pause, jitter if hint is None else min(hint, PAUSE_CAP))
-                case _:
-                    pass
-        if pause > 0.0:
-            health.strikes += 1
-            health.paused_until = self._clock.monotonic() + pause
+        if any(isinstance(outcome, AccountTrouble) for outcome in outcomes):
+            health.paused_until = self._clock.monotonic() + CIRCUIT_OPEN
+            return
+        if any(isinstance(outcome, Accepted | RejectedRecipient) for outcome in outcomes):
+            health.strikes = 0
+            return
+        slow = [o for o in outcomes if isinstance(o, TryLater) and o.slow_relay]
+        if not slow:
+            return
+        pause = full_jitter(self._rng, health.strikes, PAUSE_BASE, PAUSE_CAP)
+        hints = [o.retry_after for o in slow if o.retry_after is not None]
+        health.strikes += 1
+        health.paused_until = self._clock.monotonic() + min(PAUSE_CAP, max([pause, *hints]))

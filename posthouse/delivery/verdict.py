@@ -26,10 +26,14 @@ ACCOUNT_RETRY = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits after transient trouble (DESIGN.md section 4): full jitter between base and cap."""
+    """Waits after transient trouble (DESIGN.md section 4): full jitter between base and cap.
+
+    A wait that the server or the meaning of its reply implies (greylisting) counts up to `longest_hint`.
+    """
 
     base: timedelta
     cap: timedelta
+    longest_hint: timedelta = timedelta(hours=4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +75,10 @@ def event_of(done: HandedOver, backoff: Backoff, rng: random.Random) -> Event | 
                 enhanced=outcome.enhanced_code,
             )
         case TryLater():
-            wait = outcome.retry_after
-            if wait is None:
-                wait = full_jitter(
-                    rng, done.job.attempt - 1, backoff.base.total_seconds(), backoff.cap.total_seconds()
-                )
+            base, cap = backoff.base.total_seconds(), backoff.cap.total_seconds()
+            wait = full_jitter(rng, done.job.attempt - 1, base, cap)
+            if outcome.retry_after is not None:
+                wait = min(outcome.retry_after, backoff.longest_hint.total_seconds())
             return _event(
                 done,
                 EventType.DEFERRED,

@@ -48,6 +48,10 @@ class Result:
         return all(check.holds for check in self.checks)
 
 
+def register(app: typer.Typer) -> None:
+    app.command("demo")(demo)
+
+
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the data and the ledgers.")] = False,
     data_dir: Annotated[Path, typer.Option(help="Where the demo's house lives.")] = Path(".posthouse/demo"),
@@ -160,16 +164,15 @@ def _progress(console: Console) -> Progress:
 
 
 class _Event(msgspec.Struct):
-    at: str
+    occurred_at: datetime
     type: str
-    attempt: int = 0
-    reason: str | None = None
-    diagnostic: str | None = None
+    attempt: int
+    reason: str = ""
+    diagnostic: str = ""
 
 
 class _Email(msgspec.Struct):
     timeline: list[_Event]
-    to: object = None
 
 
 def _show(console: Console, books: Books, timeline: bytes, found: Sequence[Check]) -> None:
@@ -184,7 +187,12 @@ def _show(console: Console, books: Books, timeline: bytes, found: Sequence[Check
     for column in ("at", "attempt", "event", "why"):
         story.add_column(column)
     for event in msgspec.json.decode(timeline, type=_Email).timeline:
-        story.add_row(event.at[11:23], str(event.attempt), event.type, event.diagnostic or event.reason or "")
+        story.add_row(
+            f"{event.occurred_at:%H:%M:%S.%f}"[:-3],
+            str(event.attempt),
+            event.type,
+            event.diagnostic or event.reason,
+        )
     console.print(story)
     proof = Table(title="What must hold")
     for column in ("", "check", "here", "there"):

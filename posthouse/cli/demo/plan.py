@@ -20,8 +20,11 @@ _SHARES: Final = (40, 20, 18, 12, 8, 2)
 
 #: Local parts that force an outcome (posthouse/simulator/providers.toml); so many of each.
 _FORCED: Final = {
-    Stream.TRANSACTIONAL: ["hard-", "soft-", "softonce-", "softalways-", "grey-", "block-", "click-", "machine-"],
-    Stream.MARKETING: ["hard-", "softonce-", "softalways-", "drop-", "complain-", "unsub-", "unsubpage-", "scanner-", "async-"],
+    Stream.TRANSACTIONAL: ("hard", "soft", "softonce", "softalways", "grey", "block", "click", "machine"),
+    Stream.MARKETING: (
+        *("hard", "softonce", "softalways", "drop", "async"),
+        *("complain", "unsub", "unsubpage", "scanner"),
+    ),
 }
 _FORCED_EACH: Final = 5
 #: Mails whose template asks at send time for what their data do not have.
@@ -93,7 +96,7 @@ def _stream_mails(stream: Stream, total: int, rng: random.Random) -> Iterator[De
 def _special(stream: Stream, rng: random.Random) -> Iterator[DemoMail]:
     for prefix in _FORCED[stream]:
         for n in range(_FORCED_EACH):
-            yield _mail(stream, f"{prefix}{n}@gmail.sim.test", rng)
+            yield _mail(stream, f"{prefix}-{n}@gmail.sim.test", rng)
     for address in suppressed_addresses():
         yield _mail(stream, address, rng)
     if stream is Stream.TRANSACTIONAL:
@@ -152,6 +155,7 @@ worker_ports = {{ transactional = {one}, marketing = {two} }}
 soft_bounce = ["2s", "3s", "4s"]
 base = "500ms"
 cap = "3s"
+longest_hint = "3s"
 
 [streams.transactional]
 relays = ["sim-smtp"]
