@@ -43,7 +43,7 @@ def is_out_of_fuel(error: TemplateError) -> bool:
 def failure(error: BaseException, source: str) -> RenderFailed:
     """The engine's error in words that name the line and, for a missing variable, the variable."""
     if not isinstance(error, TemplateError):
-        return RenderFailed(f"The template cannot be rendered: {type(error).__name__}: {error}"[:500])
+        return RenderFailed(f"The template engine failed ({type(error).__name__}).")
     line = f" in line {error.line}" if error.line is not None else ""
     if is_out_of_fuel(error):
         return TemplateTooExpensive(f"The template takes too many steps{line}.")

@@ -33,21 +33,25 @@ ATTRIBUTES: Final = re.compile(
     rf"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{SPACE}*+={SPACE}*+({_VALUE}))?+"
 )
 
-_END_TAGS: Final = {
-    name: re.compile(rf"</{name}(?=[ \t\n\f\r/>])", re.IGNORECASE | re.ASCII) for name in RAW_TEXT
-}
+_AFTER_NAME: Final = frozenset(" \t\n\f\r/>")
 _REFERENCE = re.compile(r"&(?:#[0-9]++;?+|#[xX][0-9a-fA-F]++;?+|[A-Za-z][A-Za-z0-9]*+;?+)")
 
 
 def end_of_raw_text(body: str, name: str, start: int) -> int:
     """Where the end tag of a raw text element begins; the end of the body when it has none."""
-    match = _END_TAGS[name].search(body, start)
-    return len(body) if match is None else match.start()
+    position = body.find("</", start)
+    while position >= 0:
+        after = position + 2 + len(name)
+        written = body[position + 2 : after]
+        if written.isascii() and written.lower() == name and body[after : after + 1] in _AFTER_NAME:
+            return position
+        position = body.find("</", position + 2)
+    return len(body)
 
 
 def unescape_attribute(value: str) -> str:
     """An attribute's value without character references. `?a=1&copy=2` keeps its `&copy`: here a
-    name without `;` is a reference only when neither `=` nor a letter or digit follows (section 13.2.5.73)."""
+    name without `;` is a reference only if neither `=` nor a letter or digit follows (section 13.2.5.73)."""
     if "&" not in value:
         return value
     return _REFERENCE.sub(_reference, value)

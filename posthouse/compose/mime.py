@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from hashlib import blake2b
 from typing import Final
 
 from posthouse.compose.mime_headers import (
@@ -30,10 +29,13 @@ _BASE64_LINE: Final = 57  # bytes in, 76 characters out
 _LONGEST_FILENAME: Final = 255
 _OCTET_STREAM: Final = "application/octet-stream"
 _NON_ASCII: Final = bytes(range(128, 256))
-_CONTROLS: Final = bytes([*range(9), 11, 12, *range(14, 32), 127])
+#: Turns the controls that text should not hold into NUL, everything else into itself.
+_WITHOUT_CONTROLS: Final = bytes(0 if b in {*range(9), *range(11, 32), 127} else b for b in range(256))
 #: Headers that relays compare or parse: emitted as they are, folded only where the grammar allows it.
-_STRUCTURED_HEADERS: Final = frozenset(
-    {"List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Feedback-ID"}
+_STRUCTURED_HEADERS: Final = frozenset({"List-Unsubscribe"})
+#: Headers with few values in a stream.
+_OFTEN_THE_SAME: Final = frozenset(
+    {"Auto-Submitted", "Feedback-ID", "List-Id", "List-Unsubscribe-Post", "Precedence"}
 )
 
 
@@ -90,11 +92,18 @@ def _head_lines(rendered: Rendered) -> list[str]:
 
 
 def _extra_header(name: str, value: str) -> str:
+    if name in _OFTEN_THE_SAME:
+        return _remembered_header(name, value)
     if not is_token(name):
         raise InvalidHeader("A header of this mail has a name that is none.")
     if name in _STRUCTURED_HEADERS:
         refuse_controls(name, value)
         return structured(name, value.split(", "))
+    return unstructured(name, value)
+
+
+@lru_cache(maxsize=256)
+def _remembered_header(name: str, value: str) -> str:
     return unstructured(name, value)
 
 
@@ -104,7 +113,7 @@ def _date(unix: int) -> str:
 
 
 def _body(rendered: Rendered) -> _Part:
-    boundaries = _Boundaries(f"{rendered.job_id}.{rendered.attempt}")
+    boundaries = _Boundaries(f"{rendered.job_id.hex}.{rendered.attempt}")
     inline = [a for a in rendered.attachments if a.content_id is not None and rendered.html is not None]
     attached = [a for a in rendered.attachments if a.content_id is None or rendered.html is None]
     body = _text_part("plain", rendered.text)
@@ -121,8 +130,9 @@ def _body(rendered: Rendered) -> _Part:
 
 
 def _text_part(subtype: str, text: str) -> _Part:
-    lines = text.replace("\r\n", "\n").replace("\r", "\n")
-    encoding, body = _encoded_text(lines.encode("utf-8", "replace"))
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    encoding, body = _encoded_text(text.encode("utf-8", "replace"))
     head = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n"
     return _Part(head.encode("ascii"), body)
 
@@ -130,7 +140,12 @@ def _text_part(subtype: str, text: str) -> _Part:
 def _encoded_text(data: bytes) -> tuple[str, bytes]:
     """The plainest encoding that every server passes on unchanged; the shorter one where it must be
     encoded."""
-    if data.isascii() and data.translate(None, _CONTROLS) == data and _has_plain_lines(data):
+    if (
+        data.isascii()
+        and data.translate(_WITHOUT_CONTROLS) == data
+        and b"\x00" not in data
+        and _has_plain_lines(data)
+    ):
         return "7bit", data.replace(b"\n", b"\r\n")
     escaped = len(data) - len(data.translate(None, _NON_ASCII)) + data.count(b"=")
     if escaped * 6 > len(data):
@@ -222,6 +237,4 @@ class _Boundaries:
 
     def _next(self) -> bytes:
         self._made += 1
-        return b"=_" + blake2b(f"{self._seed}.{self._made}".encode(), digest_size=12).hexdigest().encode(
-            "ascii"
-        )
+        return f"=_{self._seed}.{self._made}".encode("ascii")

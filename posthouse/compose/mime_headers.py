@@ -22,6 +22,7 @@ _WORD_CHARACTERS: Final = 52
 _LONGEST_WORD: Final = 900  # what cannot be folded must still fit a line of 998
 _PARAMETER_PIECE: Final = 50
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?: [A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
+_NOT_IN_ADDRESS = re.compile(r"[\x00-\x20\x7f<>(),;:\"\\\[\]\ud800-\udfff]")
 _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
 _Q_BYTES: Final = tuple(
     chr(byte) if byte in _Q_SAFE else "_" if byte == 0x20 else f"={byte:02X}" for byte in range(256)
@@ -61,7 +62,7 @@ def mailbox(value: Mailbox) -> str:
 def header_address(address: str) -> str:
     """The address with its domain as A-labels. Raises InvalidHeader for what no header could hold."""
     local, _, domain = address.rpartition("@")
-    if not local or any(character in ' \t\r\n\x00<>(),;:"\\' for character in address):
+    if not local or _NOT_IN_ADDRESS.search(address) is not None:
         raise InvalidHeader("An address of this mail cannot stand in a header.")
     if domain.isascii():
         return address

@@ -42,6 +42,7 @@ class _Writer:
         self._page = page
         self._lists: list[_List] = []
         self._links: list[int] = []  # marks where the text of each open link begins
+        self._cells: list[int] = []  # where each open table cell begins
         self._verbatim = 0
 
     def write(self, root: Element) -> None:
@@ -94,6 +95,8 @@ class _Writer:
             case "li":
                 marker = self._next_marker()
                 page.indent(" " * len(marker), marker)
+            case "td" | "th":
+                self._cells.append(page.height())
             case "dd":
                 page.indent("  ")
             case "blockquote":
@@ -114,6 +117,9 @@ class _Writer:
                 self._lists.pop()
             case "li" | "dd" | "blockquote":
                 page.outdent()
+            case "td" | "th":
+                if page.height() - self._cells.pop() > 1:
+                    page.margin(1)
             case "h1" | "h2":
                 if page.end_line() == 1 and page.last_line_width() <= _UNDERLINED_WIDTH:
                     page.rule(_UNDERLINES[tag], page.last_line_width())

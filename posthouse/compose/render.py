@@ -21,7 +21,8 @@ from posthouse.compose.engine import (
     new_environment,
 )
 from posthouse.compose.limits import Limits
-from posthouse.compose.sandbox import Part, RenderRequest, Sandbox
+from posthouse.compose.sandbox import Sandbox
+from posthouse.compose.sandbox_protocol import Part, RenderRequest
 from posthouse.domain.errors import InvalidTemplate, RenderFailed, TemplateTooExpensive
 from posthouse.domain.template import TemplateVersion
 
@@ -62,16 +63,12 @@ class Plan:
     """A compiled template version."""
 
     key: tuple[int, int]
-    subject: _CompiledPart
     html: _CompiledPart | None
     text: _CompiledPart | None
     defaults: dict[str, object]
     defaults_bytes: int
-    wants_unsubscribe_url: bool
-
-    def parts(self, *, with_subject: bool) -> list[_CompiledPart]:
-        parts = [self.subject] if with_subject else []
-        return parts + [part for part in (self.html, self.text) if part is not None]
+    bodies: tuple[_CompiledPart, ...]
+    everything: tuple[_CompiledPart, ...]  # the subject, then the bodies
 
 
 class Renderer:
@@ -102,7 +99,7 @@ class Renderer:
         Raises RenderFailed.
         """
         data = variables or _NO_VARIABLES
-        parts = plan.parts(with_subject=with_subject)
+        parts = plan.everything if with_subject else plan.bodies
         size = len(data) + plan.defaults_bytes + sum(map(len, built_in.values()))
         values = None
         texts = []
@@ -126,7 +123,7 @@ class Renderer:
         self, plan: Plan, variables: bytes | None, built_in: Mapping[str, str], *, with_subject: bool
     ) -> Texts:
         """Render in the sandbox. Raises RenderFailed, TemplateTooExpensive, NotNow."""
-        parts = plan.parts(with_subject=with_subject)
+        parts = plan.everything if with_subject else plan.bodies
         given = decode_variables(variables or _NO_VARIABLES)
         request = RenderRequest(
             parts=tuple(compiled.part for compiled in parts),
@@ -141,14 +138,14 @@ class Renderer:
         self._sandbox.close()
 
     def _checked(
-        self, plan: Plan, parts: list[_CompiledPart], texts: list[str], *, with_subject: bool
+        self, plan: Plan, parts: tuple[_CompiledPart, ...], texts: list[str], *, with_subject: bool
     ) -> Texts:
         for compiled, text in zip(parts, texts, strict=True):
             if len(text) > self._limits.output_bytes:
                 raise TemplateTooExpensive(
                     f"The template made more than {self._limits.output_bytes >> 20} MB."
                 )
-            if compiled.names_a_method and (method := _METHOD.search(text)):
+            if compiled.names_a_method and "built-in method " in text and (method := _METHOD.search(text)):
                 raise RenderFailed(f"The variable {method[1]} is missing.", code="missing_variable")
         rest = iter(texts)
         return Texts(
@@ -160,15 +157,18 @@ class Renderer:
     def _compile(self, version: TemplateVersion) -> Plan:
         stem = f"{version.template_id}.{version.version}"
         defaults: dict[str, object] = {v.name: v.default for v in version.variables if not v.required}
-        sources = [source for source in (version.subject, version.html, version.text) if source is not None]
+        subject = self._compile_part(f"{stem}.subject", version.subject)
+        html = None if version.html is None else self._compile_part(f"{stem}{HTML_SUFFIX}", version.html)
+        text = None if version.text is None else self._compile_part(f"{stem}.text", version.text)
+        bodies = tuple(part for part in (html, text) if part is not None)
         return Plan(
             key=(version.template_id, version.version),
-            subject=self._compile_part(f"{stem}.subject", version.subject),
-            html=None if version.html is None else self._compile_part(f"{stem}{HTML_SUFFIX}", version.html),
-            text=None if version.text is None else self._compile_part(f"{stem}.text", version.text),
+            html=html,
+            text=text,
+            bodies=bodies,
+            everything=(subject, *bodies),
             defaults=defaults,
             defaults_bytes=len(msgspec.json.encode(defaults)),
-            wants_unsubscribe_url=any("unsubscribe_url" in source for source in sources),
         )
 
     def _compile_part(self, name: str, source: str) -> _CompiledPart:
@@ -185,7 +185,7 @@ class Renderer:
         )
 
     def _forget(self, plan: Plan) -> None:
-        for compiled in plan.parts(with_subject=True):
+        for compiled in plan.everything:
             self._environment.remove_template(compiled.part.name)
 
 

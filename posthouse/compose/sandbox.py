@@ -3,13 +3,10 @@
 Parent and child talk over one socket, one request at a time. The parent kills a child that does not answer in
 time; the kernel kills one that takes more memory or processor than it may. The child inherits no descriptor
 but its socket and no environment but a path; it may open no file, write none and dump no core.
-
-As a program (`python -m posthouse.compose.sandbox`) this module is the child.
 """
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import subprocess
@@ -20,43 +17,15 @@ from dataclasses import dataclass
 from typing import Final
 
 import msgspec
-from minijinja import Environment
 
 from posthouse.clock import Clock
-from posthouse.compose.engine import decode_variables, failure, is_engine_error, new_environment
 from posthouse.compose.limits import Limits
+from posthouse.compose.sandbox_protocol import CPU_SECONDS, HEADER_BYTES, READY, RenderAnswer, RenderRequest
 from posthouse.domain.errors import NotNow, RenderFailed, TemplateTooExpensive
 
-_HEADER_BYTES: Final = 4
-_READY: Final = b"\x01"
-_CPU_SECONDS: Final = 2  # beyond the parent's deadline: for a child whose parent died
 _KILLS_BEFORE_REFUSAL: Final = 3
 _REFUSAL_SECONDS: Final = 600.0
 _REMEMBERED_TEMPLATES: Final = 1024
-_COMPILED_PARTS: Final = 64
-_FUEL: Final = 20_000_000
-
-
-class Part(msgspec.Struct, frozen=True):
-    """One template to render; its name's ending decides the escaping."""
-
-    name: str
-    source: str
-
-
-class RenderRequest(msgspec.Struct, frozen=True):
-    parts: tuple[Part, ...]
-    variables: bytes  # a JSON object
-    output_bytes: int
-
-
-class RenderAnswer(msgspec.Struct, frozen=True):
-    """The rendered parts, or why there are none."""
-
-    texts: tuple[str, ...] = ()
-    error: str = ""
-    code: str = ""
-    too_expensive: bool = False
 
 
 @dataclass(slots=True)
@@ -93,7 +62,10 @@ class Sandbox:
 
     def _render_blocking(self, key: object, request: RenderRequest) -> tuple[str, ...]:
         self._refuse_offender(key)
-        if self._child is None or not self._child.is_alive():
+        if self._child is not None and not self._child.is_alive():
+            self._child.kill()
+            self._child = None
+        if self._child is None:
             self._child = _Child.start(self._limits)
         try:
             answer = self._child.ask(
@@ -144,7 +116,7 @@ class _Child:
         with theirs:
             process = subprocess.Popen(
                 [
-                    sys.executable, "-I", "-m", "posthouse.compose.sandbox",
+                    sys.executable, "-I", "-m", "posthouse.compose.sandbox_child",
                     str(theirs.fileno()), str(limits.render_memory_bytes),
                 ],
                 env={"PATH": os.defpath},
@@ -157,7 +129,7 @@ class _Child:
         child = cls(process, ours)
         try:
             ours.settimeout(limits.sandbox_start_seconds)
-            if ours.recv(1) != _READY:
+            if ours.recv(1) != READY:
                 raise ConnectionError("it ended before it was ready")
         except OSError as error:
             child.kill()
@@ -171,8 +143,8 @@ class _Child:
         """Raises TimeoutError past the deadline, another OSError when the child died."""
         body = msgspec.msgpack.encode(request)
         self._line.settimeout(_remaining(deadline, clock))
-        self._line.sendall(len(body).to_bytes(_HEADER_BYTES, "big") + body)
-        size = int.from_bytes(self._read(_HEADER_BYTES, deadline, clock), "big")
+        self._line.sendall(len(body).to_bytes(HEADER_BYTES, "big") + body)
+        size = int.from_bytes(self._read(HEADER_BYTES, deadline, clock), "big")
         return self._answers.decode(self._read(size, deadline, clock))
 
     def kill(self) -> None:
@@ -188,7 +160,7 @@ class _Child:
         self.kill()
         match -(self._process.returncode or 0):
             case signal.SIGXCPU:
-                return f"The template used more than {_CPU_SECONDS} s of processor time."
+                return f"The template used more than {CPU_SECONDS} s of processor time."
             case _:
                 return f"The template needed more than {limits.render_memory_bytes >> 20} MB of memory."
 
@@ -208,79 +180,3 @@ def _remaining(deadline: float, clock: Clock) -> float:
     if seconds <= 0:
         raise TimeoutError
     return seconds
-
-
-def main(arguments: list[str]) -> None:
-    """The child: confine itself, say so, then answer requests until the parent hangs up."""
-    line = socket.socket(fileno=int(arguments[0]))
-    _confine(memory_bytes=int(arguments[1]))
-    line.sendall(_READY)
-    requests = msgspec.msgpack.Decoder(RenderRequest)
-    renderer = _PartRenderer()
-    while header := line.recv(_HEADER_BYTES, socket.MSG_WAITALL):
-        body = line.recv(int.from_bytes(header, "big"), socket.MSG_WAITALL)
-        _allow_more_cpu()
-        answer = msgspec.msgpack.encode(_answer(renderer, requests.decode(body)))
-        line.sendall(len(answer).to_bytes(_HEADER_BYTES, "big") + answer)
-
-
-def _confine(*, memory_bytes: int) -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-def _allow_more_cpu() -> None:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + 1 + _CPU_SECONDS
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.getrlimit(resource.RLIMIT_CPU)[1]))
-
-
-class _PartRenderer:
-    """Keeps compiled templates by name and source."""
-
-    def __init__(self) -> None:
-        self._compiled: OrderedDict[Part, Environment] = OrderedDict()
-
-    def render(self, part: Part, variables: dict[str, object]) -> str:
-        environment = self._compiled.get(part)
-        if environment is None:
-            environment = new_environment()
-            environment.fuel = _FUEL
-            environment.add_template(part.name, part.source)
-            self._compiled[part] = environment
-            if len(self._compiled) > _COMPILED_PARTS:
-                self._compiled.popitem(last=False)
-        return environment.render_template(part.name, **variables)
-
-
-def _answer(renderer: _PartRenderer, request: RenderRequest) -> RenderAnswer:
-    texts = []
-    part = None
-    try:
-        for part in request.parts:
-            # Decoded for each part: a template can call methods that change its variables.
-            text = renderer.render(part, decode_variables(request.variables))
-            if len(text) > request.output_bytes:
-                raise TemplateTooExpensive(f"The template made more than {request.output_bytes >> 20} MB.")
-            texts.append(text)
-    except MemoryError:
-        return RenderAnswer(error="The template needed too much memory.", too_expensive=True)
-    except RenderFailed as error:
-        return _refusal(error)
-    except BaseException as error:
-        if not is_engine_error(error):
-            raise
-        return _refusal(failure(error, part.source if part else ""))
-    return RenderAnswer(texts=tuple(texts))
-
-
-def _refusal(error: RenderFailed) -> RenderAnswer:
-    return RenderAnswer(
-        error=error.message, code=error.code, too_expensive=isinstance(error, TemplateTooExpensive)
-    )
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -21,6 +21,7 @@ class Page:
         self._lines: list[str] = []
         self._run: list[str] = []  # pieces of the line that is not yet broken
         self._margin = 0  # blank lines due before the next line
+        self._margin_depth = _MAX_PREFIXES  # how many prefixes the blank lines are within
         self._prefixes: list[str] = []
         self._marker: str | None = None  # of a list item that has no line yet
 
@@ -56,7 +57,15 @@ class Page:
     def margin(self, lines: int) -> None:
         """At least so many blank lines before what comes next. Margins do not add up."""
         self.end_line()
-        self._margin = max(self._margin, lines)
+        if self._marker is None:  # nothing yet stands beside a list item's marker
+            self._margin = max(self._margin, lines)
+            if lines:
+                self._margin_depth = min(self._margin_depth, len(self._prefixes))
+
+    def height(self) -> int:
+        """Lines so far."""
+        self.end_line()
+        return len(self._lines)
 
     def rule(self, character: str, width: int) -> None:
         self.end_line()
@@ -88,22 +97,16 @@ class Page:
         return "".join(self._prefixes[:_MAX_PREFIXES])
 
     def _put(self, line: str) -> None:
-        if self._lines and self._margin and self._marker is None:
-            blank = "".join(self._prefixes[:_MAX_PREFIXES]).rstrip() if self._in_one_quote() else ""
-            self._lines += [blank] * self._margin
-        elif self._lines and self._margin:
-            self._lines += [""] * self._margin
+        if self._lines:
+            self._lines += ["".join(self._prefixes[: self._margin_depth]).rstrip(" ")] * self._margin
         self._margin = 0
+        self._margin_depth = _MAX_PREFIXES
         prefix = self._prefix()
         if self._marker is not None:
             outer = "".join(self._prefixes[: min(len(self._prefixes), _MAX_PREFIXES) - 1])
             prefix = outer + self._marker
             self._marker = None
         self._lines.append((prefix + line).rstrip(" "))
-
-    def _in_one_quote(self) -> bool:
-        """Whether the blank line lies within a quote, so that its mark goes on."""
-        return bool(self._prefixes) and self._prefixes[-1].startswith(">") and self._lines[-1].startswith(">")
 
     def _wrap(self, text: str) -> list[str]:
         width = max(20, self._width - len(self._prefix()))

@@ -17,7 +17,6 @@ from posthouse.compose.markup import (
     NOTHING_REST,
     RAW_TEXT,
     TAG_REST,
-    end_of_raw_text,
     unescape_attribute,
 )
 from posthouse.domain.ids import JobId, LinkHash
@@ -34,26 +33,32 @@ def _any_case(name: str) -> str:
     return "".join(f"[{letter}{letter.upper()}]" for letter in name)
 
 
-_WANTED = "|".join(_any_case(name) for name in ("a", "area", *sorted(RAW_TEXT)))
+def _raw_text(name: str) -> str:
+    """A raw text element from its name to its end tag, or to the end of the body when it has none."""
+    spelled = _any_case(name)
+    return rf"{spelled}{_END_OF_NAME}{TAG_REST}[^<]*+(?:<(?!/{spelled}{_END_OF_NAME})[^<]*+)*+"
+
+
+_LINK = rf"{_any_case('a')}(?:{_any_case('rea')})?+{_END_OF_NAME}"
 _END_OF_BODY = rf"/{_any_case('body')}{_END_OF_NAME}"
-#: The rest of a usual tag: every value in double quotes and without `<` and `>`, so it can end in one place
-#: only.
+_RAW = "|".join(map(_raw_text, sorted(RAW_TEXT)))
+#: The rest of a usual tag: every value in double quotes and without `<` and `>`, so it can end in
+#: one place only.
 _PLAIN_REST = r"[^<>\"'=]*+(?:=\"[^\"<>]*+\"[^<>\"'=]*+)*+>"
 _PLAIN_TAG = rf"(?:/(?![bB])[A-Za-z]|[b-hj-mo-ru-wyzB-HJ-MO-RU-WYZ]){_PLAIN_REST}"
 _ANY_TAG = rf"/?+[A-Za-z][^ \t\n\f\r/>]*+{TAG_REST}"
 #: Everything that holds no link, in one step, so that only links cost Python time.
 _SKIP = (
-    rf"(?:[^<]*+<(?:{_PLAIN_TAG}"
-    rf"|(?!(?:{_WANTED}){_END_OF_NAME}|{_END_OF_BODY})(?:{_ANY_TAG}|{COMMENT_REST}|{BOGUS_REST}|{NOTHING_REST})))*+"
+    rf"(?:[^<]*+<(?:{_PLAIN_TAG}|{_RAW}"
+    rf"|(?!{_LINK}|{_END_OF_BODY})(?:{_ANY_TAG}|{COMMENT_REST}|{BOGUS_REST}|{NOTHING_REST})))*+"
 )
 _NEXT = re.compile(
-    rf"{_SKIP}[^<]*+<(?:(?P<name>{_WANTED}){_END_OF_NAME}"
-    rf"(?:[ \t\n\f\r]++href=\"(?P<href>[^\"]*+)\")?+{TAG_REST}"
+    rf"{_SKIP}[^<]*+<(?:(?P<link>{_LINK})(?:[ \t\n\f\r]++href=\"(?P<href>[^\"]*+)\")?+{TAG_REST}"
     rf"|(?P<body>{_END_OF_BODY}{TAG_REST}))"
 )
-_WEB = re.compile(r"https?://[^/]", re.IGNORECASE | re.ASCII)
+_WEB: Final = ("https://", "http://")
 _STRIPPED_BY_BROWSERS = re.compile(r"[\t\n\r]")
-_TEXT_LINK = re.compile(r"\bhttps?://[^\s<>\"\x00-\x1f]++", re.IGNORECASE | re.ASCII)
+_TEXT_LINK = re.compile(r"https?://[^\s<>\"\x00-\x1f]++")
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
@@ -118,11 +123,8 @@ def track_html(html: str, tracker: Tracker) -> str:
     may_opt_out = "track" in html.lower()
     while (match := _NEXT.match(html, position)) is not None:
         position = match.end()
-        name = match["name"]
-        if name is None:
+        if match["link"] is None:
             end_of_body = match.start("body") - 1
-        elif len(name) > 1 and (lower := name.lower()) in RAW_TEXT:
-            position = end_of_raw_text(html, lower, position)
         elif (span := _href(html, match, may_opt_out=may_opt_out)) is not None:
             start, end = span
             url = _web_url(html[start:end], tracker)
@@ -140,7 +142,7 @@ def _with_pixel(html: str, pieces: list[str], done: int, end_of_body: int, pixel
 
 def _href(html: str, tag: re.Match[str], *, may_opt_out: bool) -> tuple[int, int] | None:
     """Where the first href's value stands, without its quotes; None when there is none to be tracked."""
-    start, end = tag.end("name"), tag.end() - 1
+    start, end = tag.end("link"), tag.end() - 1
     if may_opt_out and _opts_out(html, start, end):
         return None
     if tag["href"] is not None:
@@ -169,8 +171,12 @@ def _web_url(written: str, tracker: Tracker) -> str | None:
     """The address that a browser would go to, if it is a web address that is to be tracked."""
     if len(written) > MAX_URL_CHARACTERS:
         return None
-    url = _STRIPPED_BY_BROWSERS.sub("", unescape_attribute(written)).strip(" \f")
-    if _WEB.match(url) is None or tracker.exempts(url):
+    url = unescape_attribute(written)
+    if not url.isprintable():
+        url = _STRIPPED_BY_BROWSERS.sub("", url).strip(" \f")
+    elif url[:1] == " " or url[-1:] == " ":
+        url = url.strip(" ")
+    if not url[:8].lower().startswith(_WEB) or tracker.exempts(url):
         return None
     return url
 
@@ -179,10 +185,13 @@ def track_text(text: str, tracker: Tracker) -> str:
     """A text body with its web links rewritten. Punctuation that ends a sentence is not part of a link."""
 
     def rewritten(match: re.Match[str]) -> str:
-        url = without_sentence_end(match.group())
+        written = match.group()
+        if match.start() and text[match.start() - 1].isalnum():
+            return written
+        url = without_sentence_end(written)
         if len(url) > MAX_URL_CHARACTERS or tracker.exempts(url):
-            return match.group()
-        return tracker.tracked(url) + match.group()[len(url) :]
+            return written
+        return tracker.tracked(url) + written[len(url) :]
 
     return _TEXT_LINK.sub(rewritten, text)
 
@@ -190,6 +199,8 @@ def track_text(text: str, tracker: Tracker) -> str:
 def without_sentence_end(url: str) -> str:
     """Drop what the sentence around a link put after it; a closing bracket stays if the link opens it."""
     end = len(url)
+    if url[-1:].isalnum() or url[-1:] == "/":
+        return url
     opened = {closer: url.count(opener) - url.count(closer) for closer, opener in _CLOSERS.items()}
     while end > 0:
         last = url[end - 1]
