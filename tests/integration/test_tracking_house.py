@@ -23,8 +23,11 @@ from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 from posthouse.status.apply import Policy, apply
 from posthouse.storage import books, jobs, letters, links, partitions
-from posthouse.storage.db import Database, Session
+from posthouse.storage.db import Database, PoolKind, Session, open_pool
+from posthouse.storage.embedded import Durability, EmbeddedPostgres
 from posthouse.storage.letters import DeadLetter
+from posthouse.storage.migrate import migrate
+from posthouse.storage.sql import Queries
 from posthouse.telemetry import Metrics
 from posthouse.web.links import LinkCache
 from posthouse.web.recorder import Recorder
@@ -158,6 +161,49 @@ async def test_after_the_answer_nothing_is_claimed_for_the_address(house: Databa
     counted = await books.residual(house)
     assert counted.by_status == {Status.SUPPRESSED: 1, Status.SENDING: 1}
     assert counted.residual == 0
+
+
+async def test_readers_do_not_notice_that_the_database_is_away(tmp_path: Path, queries: Queries) -> None:
+    """Known links lead on, unknown ones ask for patience, nobody is told a lie, every hit is counted once."""
+    job = new_job(1)
+    token = TOKENS.seal(Unsubscribe("reader@mail.example", SuppressionScope.MARKETING, job))
+    known, unknown = f"/c/{job}/{hash_text(HASH)}", f"/c/{job}/{hash_text(LinkHash(b'u' * 16))}"
+    server = EmbeddedPostgres(tmp_path / "postgres", durability=Durability.NONE)
+    async with server:
+        await migrate(server.dsn)
+        db = await open_pool(server.dsn, PoolKind.GENERAL, queries)
+        await partitions.ensure(db, today(), rng=random.Random(1))
+        async with db.session() as session:
+            await accept(session, job, "reader@mail.example")
+        await links.store(db, {HASH: URL}, today())
+        async with serving(db, tmp_path / "track") as client:
+            assert await status_of(client, "GET", known) == 302
+            await server.stop()
+            assert await status_of(client, "GET", known) == 302
+            assert await status_of(client, "GET", f"/o/{job}") == 200
+            assert await status_of(client, "GET", unknown) == 503
+            assert await status_of(client, "POST", f"/u/{token}") == 503
+            await server.start()
+            assert await status_of(client, "GET", unknown) == 404
+            assert await status_of(client, "POST", f"/u/{token}") == 200
+        # Stopped before all of it was recorded: the next start does the rest.
+        async with serving(db, tmp_path / "track"):
+            await has_events(db, 4)
+        counted = await books.residual(db)
+        await db.close()
+    assert counted.events == {EventType.OPENED: 1, EventType.CLICKED: 2, EventType.UNSUBSCRIBED: 1}
+    assert counted.residual == 0
+
+
+async def status_of(client: aiohttp.ClientSession, method: str, path: str) -> int:
+    async with client.request(method, path, headers=BROWSER, allow_redirects=False) as response:
+        return response.status
+
+
+async def has_events(db: Database, count: int) -> None:
+    async with asyncio.timeout(10):
+        while sum((await books.residual(db)).events.values()) < count:  # noqa: ASYNC110 -- another's database
+            await asyncio.sleep(0.02)
 
 
 async def test_an_id_of_no_job_leaves_no_trace(house: Database, tmp_path: Path) -> None:

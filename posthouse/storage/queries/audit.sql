@@ -7,7 +7,7 @@ SELECT job_id, status FROM email_job WHERE job_id > $1 ORDER BY job_id LIMIT $2;
 SELECT job_id, event_id, attempt, type, bounce_class, origin,
        coalesce(nullif(reason, ''), diagnostic, '') <> '' AS reasoned
 FROM email_event
-WHERE (job_id, event_id) > ($1, $2)
+WHERE job_id >= $1 AND (job_id, event_id) > ($1, $2)  -- the first half prunes partitions
   AND type IN ('outcome_unknown', 'deferred', 'bounced', 'rejected', 'failed', 'suppressed', 'cancelled',
                'expired')
 ORDER BY job_id, event_id
