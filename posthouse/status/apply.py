@@ -116,7 +116,7 @@ def _tally_move(
         decision.status,
         decision.in_doubt,
         _due_at(job, before, decision, event, policy) or (earlier.due_at if earlier else None),
-        _sent_at(decision, event) or (earlier.sent_at if earlier else None),
+        (earlier.sent_at if earlier else None) or _sent_at(decision, event),
         event.relay or (earlier.relay if earlier else None),
         event.provider_message_id or (earlier.provider_message_id if earlier else None),
         _waits_for_soft_retry(decision, earlier),

@@ -68,6 +68,14 @@ async def test_an_acceptance_is_recorded(desk: Desk) -> None:
     assert await residual(desk.db) == []
 
 
+async def test_sent_and_delivered_in_one_batch_keep_their_own_times(desk: Desk) -> None:
+    held = await desk.sending()
+    at = now()
+    await desk.record([sent(held, at=at), told(held, EventType.DELIVERED, at=at + timedelta(seconds=9))])
+    job = await desk.job(held)
+    assert (job.status, job.sent_at) == (Status.DELIVERED, at)
+
+
 async def test_the_same_batch_again_changes_nothing(desk: Desk) -> None:
     held = [await desk.sending(Letter(f"{n}@inbox.test")) for n in range(3)]
     batch = [
