@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from posthouse.clock import Clock, SystemClock
 from posthouse.config import Settings
-from posthouse.domain.errors import Misconfigured
+from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.domain.event import Event
 from posthouse.keyring import Keyring, load_keyring
 from posthouse.status.apply import Applied, Policy, apply
@@ -38,23 +38,25 @@ class House:
 
 
 @asynccontextmanager
-async def open_house(settings: Settings) -> AsyncIterator[House]:
+async def open_house(settings: Settings, *, without_database: bool = False) -> AsyncIterator[House]:
     """Pools, hints and the rest, for as long as the context. `settings.database.url` must name the database.
 
-    Raises NotNow, Misconfigured (pending migrations, a broken query, a database that refuses us).
+    `without_database`: begin even while it is away, unchecked. Raises NotNow, Misconfigured (pending
+    migrations, a broken query, a database that refuses us).
     """
     dsn = settings.database.url
     if not dsn:
         raise Misconfigured("No database: set DATABASE_URL, or use `posthouse up`, which brings its own.")
-    missing = await pending(dsn)
-    if missing:
-        raise Misconfigured(f"The database lacks {len(missing)} migrations. Run `posthouse migrate` first.")
     rng = random.Random()  # noqa: S311  # jitter, not secrets
     queries = load_queries()
     async with AsyncExitStack() as stack:
         general = await open_pool(dsn, PoolKind.GENERAL, queries, max_size=settings.database.pool_size)
         stack.push_async_callback(general.close)
-        await prepare_all(general)
+        try:
+            await _check(dsn, general)
+        except NotNow:
+            if not without_database:
+                raise
         queue = await open_pool(dsn, PoolKind.QUEUE, queries, max_size=settings.database.pool_size)
         stack.push_async_callback(queue.close)
         yield House(
@@ -69,6 +71,13 @@ async def open_house(settings: Settings) -> AsyncIterator[House]:
             listener=await stack.enter_async_context(Listener(dsn, rng=rng).running()),
             policy=policy_of(settings),
         )
+
+
+async def _check(dsn: str, general: Database) -> None:
+    missing = await pending(dsn)
+    if missing:
+        raise Misconfigured(f"The database lacks {len(missing)} migrations. Run `posthouse migrate` first.")
+    await prepare_all(general)
 
 
 def policy_of(settings: Settings) -> Policy:

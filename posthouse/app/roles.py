@@ -93,14 +93,16 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-async def run_worker(settings: Settings, stream: Stream, stop: asyncio.Event) -> None:
-    """Takes one stream's jobs and hands them over."""
+async def run_worker(
+    settings: Settings, stream: Stream, stop: asyncio.Event, port: int | None = None
+) -> None:
+    """Takes one stream's jobs and hands them over. `port` wins over the configured one; 0: no probes."""
     async with open_house(settings) as house:
         instance = new_instance(house)
         source = PostgresJobs(house.queue, house.listener, house.clock, stream, instance)
         slots = Slots(settings.streams[stream].slots, house.clock)
-        port = settings.house.worker_ports[stream]
-        await _work(house, source, stream, f"worker.{stream}", slots, instance, port, stop)
+        probes = settings.house.worker_ports[stream] if port is None else port
+        await _work(house, source, stream, f"worker.{stream}", slots, instance, probes or None, stop)
 
 
 async def run_quarantine(settings: Settings, stream: Stream, stop: asyncio.Event) -> None:
@@ -224,7 +226,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
 async def run_track(settings: Settings, stop: asyncio.Event) -> None:
     """Pixels, links and unsubscribing: what readers reach."""
     async with AsyncExitStack() as stack:
-        house = await stack.enter_async_context(open_house(settings))
+        house = await stack.enter_async_context(open_house(settings, without_database=True))
         folder = settings.data_dir / "track"
 
         async def record(events: Sequence[Event]) -> None:
@@ -235,7 +237,7 @@ async def run_track(settings: Settings, stop: asyncio.Event) -> None:
             find_link=lambda link_hash, job_id: links.find(house.general, link_hash, job_id),
             tokens=UnsubscribeTokens(house.keyring.unsubscribe),
             suppress=lambda token, now: suppress_reader(house.general, token, now),
-            find_trouble=trouble_of(house),
+            find_trouble=_no_trouble,  # known links and pixels are answered while the database is away
             links=await stack.enter_async_context(
                 LinkCache(folder / "links.jsonl", max_bytes=LINK_CACHE_BYTES).running()
             ),
@@ -266,6 +268,10 @@ async def _serve_ops(house: House, port: int) -> None:
     finally:
         stop.set()
         await serving
+
+
+async def _no_trouble() -> Sequence[str]:
+    return []
 
 
 def trouble_of(house: House) -> Callable[[], Awaitable[Sequence[str]]]:

@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,8 +15,10 @@ from posthouse.cli.supervisor import Role, Supervisor
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.stream import Stream
+from posthouse.storage.background import in_background
 from posthouse.storage.embedded import EmbeddedPostgres
 from posthouse.storage.migrate import migrate
+from posthouse.telemetry import log
 
 #: A role that is not ready after this long will not be. Seconds.
 READY_WITHIN: Final = 60.0
@@ -50,19 +52,29 @@ async def running_house(
 ) -> AsyncIterator[RunningHouse]:
     """Database started, schema migrated, every role ready; at the end everything drained and stopped."""
     make_simulator_keys(settings)
-    async with database_of(settings) as (dsn, postgres):
+    async with AsyncExitStack() as stack:
+        dsn, postgres = await stack.enter_async_context(database_of(settings))
         await migrate(dsn)
+        if postgres is not None:
+            await stack.enter_async_context(in_background(_keep_up(postgres), "postgres"))
         env = {**os.environ, **(environment or {}), "DATABASE_URL": dsn}
         env["POSTHOUSE_DATA_DIR"] = str(settings.data_dir)
         if config_file is not None:
             env["POSTHOUSE_CONFIG"] = str(config_file)
         supervisor = Supervisor(roles_of(settings), env, settings.data_dir / "logs")
-        try:
-            await supervisor.start()
-            await _until_ready(settings, supervisor)
-            yield RunningHouse(dsn, supervisor, None if postgres is None else postgres.pid)
-        finally:
-            await supervisor.stop()
+        stack.push_async_callback(supervisor.stop)
+        await supervisor.start()
+        await _until_ready(settings, supervisor)
+        yield RunningHouse(dsn, supervisor, None if postgres is None else postgres.pid)
+
+
+async def _keep_up(postgres: EmbeddedPostgres) -> None:
+    """A server that ends by itself (killed, out of memory) is started again, and recovers."""
+    while True:
+        code = await postgres.ended()
+        log.error("PostgreSQL ended; starting it again", exit_code=code)
+        await postgres.stop()
+        await postgres.start()
 
 
 def roles_of(settings: Settings) -> Sequence[Role]:

@@ -36,19 +36,23 @@ def serve(
     context: typer.Context,
     role: Annotated[RoleName, typer.Argument(help="Which process to be.")],
     stream: Annotated[Stream, typer.Option(help="For a worker: whose mail.")] = Stream.TRANSACTIONAL,
+    port: Annotated[
+        int | None,
+        typer.Option(help="For a worker: where its probes answer, if not as configured; 0: nowhere."),
+    ] = None,
 ) -> None:
     """Be one process of the house until SIGTERM or Ctrl-C, then drain."""
     configure_logging(role.value if role is not RoleName.WORKER else f"worker.{stream.value}")
     settings = load(call_of(context).config, os.environ)
-    uvloop.run(_until_told(_runner(role, stream), settings))
+    uvloop.run(_until_told(_runner(role, stream, port), settings))
 
 
-def _runner(role: RoleName, stream: Stream) -> Run:
+def _runner(role: RoleName, stream: Stream, port: int | None) -> Run:
     match role:
         case RoleName.API:
             return roles.run_api
         case RoleName.WORKER:
-            return lambda settings, stop: roles.run_worker(settings, stream, stop)
+            return lambda settings, stop: roles.run_worker(settings, stream, stop, port)
         case RoleName.QUARANTINE:
             return lambda settings, stop: roles.run_quarantine(settings, stream, stop)
         case RoleName.PROCESSOR:
