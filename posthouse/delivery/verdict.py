@@ -75,10 +75,6 @@ def event_of(done: HandedOver, backoff: Backoff, rng: random.Random) -> Event | 
                 enhanced=outcome.enhanced_code,
             )
         case TryLater():
-            base, cap = backoff.base.total_seconds(), backoff.cap.total_seconds()
-            wait = full_jitter(rng, done.job.attempt - 1, base, cap)
-            if outcome.retry_after is not None:
-                wait = min(outcome.retry_after, backoff.longest_hint.total_seconds())
             return _event(
                 done,
                 EventType.DEFERRED,
@@ -86,7 +82,7 @@ def event_of(done: HandedOver, backoff: Backoff, rng: random.Random) -> Event | 
                 reply=outcome.reply,
                 code=outcome.smtp_code,
                 enhanced=outcome.enhanced_code,
-                due_at=_not_past_expiry(done, wait),
+                due_at=_not_past_expiry(done, _wait(done.job, outcome, backoff, rng)),
             )
         case AccountTrouble():
             return _event(
@@ -119,9 +115,18 @@ def failed(job: ClaimedJob, reason: str, at: datetime) -> Event:
     )
 
 
+def _wait(job: ClaimedJob, outcome: TryLater, backoff: Backoff, rng: random.Random) -> float:
+    """Seconds: what the relay asks for within reason, so that one that says 0 makes no hot loop."""
+    base = backoff.base.total_seconds()
+    if outcome.retry_after is not None:
+        return max(base, min(backoff.longest_hint.total_seconds(), outcome.retry_after))
+    return full_jitter(rng, job.attempt - 1, base, backoff.cap.total_seconds())
+
+
 def _not_past_expiry(done: HandedOver, seconds: float) -> datetime:
     """No later than the job's expiry, so that an expired job ends on time instead of waiting for its turn."""
-    return min(done.at + timedelta(seconds=seconds), max(done.job.expires_at, done.at))
+    left = (done.job.expires_at - done.at).total_seconds()
+    return done.at + timedelta(seconds=max(0.0, min(left, seconds)))
 
 
 def _event(

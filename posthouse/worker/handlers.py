@@ -117,13 +117,16 @@ def _for(relay: Relay, tools: Tools, mail: Rendered) -> Rendered | RawMail:
 
 
 async def _give_back(tools: Tools, held: Sequence[Held]) -> None:
-    """Back to PENDING, a little later, where suppression is checked again. Without a lease they are left to
-    the sweeper, who has them already or soon will."""
+    """Back to PENDING, a little later, where suppression is checked again.
+
+    Also without a lease: the fence sees to it that a job which the sweeper has moved is not touched, and a
+    lease that is lost and won back leaves nobody else to move it.
+    """
     if not held:
         return
     pause = max(COMES_BACK * tools.rng.random(), tools.router.resumes_in())
     due_at = tools.clock.now() + timedelta(seconds=pause)
-    while tools.gate():
+    while True:
         try:
             await tools.source.release(held, due_at)
         except NotNow:

@@ -47,6 +47,7 @@ class Worker:
         finally:
             await _cancel(claiming, stopping)
             await self._drain()
+            await self._disown_unsure()
         for end in (self._crash, claiming):
             if end.done() and not end.cancelled():
                 end.result()
@@ -70,8 +71,7 @@ class Worker:
         try:
             return await asyncio.shield(taking)
         except asyncio.CancelledError:
-            jobs = await taking
-            await self._source.release([job.held for job in jobs], None)
+            await self._give_back(await taking)
             raise
 
     async def _take_or_none(self, free: int) -> list[ClaimedJob]:
@@ -85,6 +85,21 @@ class Worker:
             self._claim_unsure = True
             log.warning("cannot claim", reason=error.message)
             return []
+
+    async def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
+        try:
+            await self._source.release([job.held for job in jobs], None)
+        except NotNow:
+            self._claim_unsure = True
+
+    async def _disown_unsure(self) -> None:
+        """The last chance for claims that this worker does not know of; else the sweeper finds them."""
+        if not self._claim_unsure:
+            return
+        try:
+            await self._source.disown(self._in_hand)
+        except NotNow as error:
+            log.warning("claims left to the sweeper", reason=error.message)
 
     def _begin(self, jobs: Sequence[ClaimedJob]) -> None:
         self._slots.take(len(jobs))

@@ -17,6 +17,10 @@ RETRY_EVERY: Final = 0.5
 Record = Callable[[Sequence[Event]], Awaitable[None]]
 
 
+class RecorderEnded(RuntimeError):
+    """The recorder was stopped or failed; who still has results keeps them to himself."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     events: Sequence[Event]
@@ -30,33 +34,36 @@ class Recorder:
         self._record = record
         self._waiting: list[_Waiting] = []
         self._arrived = asyncio.Event()
+        self._ended = False
 
     async def recorded(self, events: Sequence[Event]) -> None:
-        """Returns when the events are committed, however long the database is away."""
+        """Returns when the events are committed, however long the database is away. Raises what `run` ended
+        with, since then nothing is recorded any more."""
         if not events:
             return
+        if self._ended:
+            raise RecorderEnded("results cannot be recorded any more")
         waiting = _Waiting(events, asyncio.get_running_loop().create_future())
         self._waiting.append(waiting)
         self._arrived.set()
         await waiting.done
 
     async def run(self) -> None:
-        """Commit groups until cancelled."""
-        while True:
-            await self._arrived.wait()
-            group = self._next_group()
-            try:
+        """Commit groups until cancelled. A bug ends it, aloud, for everybody who waits."""
+        group: list[_Waiting] = []
+        try:
+            while True:
+                await self._arrived.wait()
+                group = self._next_group()
                 await self._commit([event for waiting in group for event in waiting.events])
-            except BaseException as error:
                 for waiting in group:
                     if not waiting.done.done():
-                        waiting.done.set_exception(error) if isinstance(
-                            error, Exception
-                        ) else waiting.done.cancel()
-                raise
-            for waiting in group:
-                if not waiting.done.done():
-                    waiting.done.set_result(None)
+                        waiting.done.set_result(None)
+        except BaseException as error:
+            self._ended = True
+            for waiting in (*group, *self._waiting):
+                _fail(waiting.done, error)
+            raise
 
     def _next_group(self) -> list[_Waiting]:
         taken, size = 0, 0
@@ -80,3 +87,12 @@ class Recorder:
                 await asyncio.sleep(RETRY_EVERY)
             else:
                 return
+
+
+def _fail(done: asyncio.Future[None], error: BaseException) -> None:
+    if done.done():
+        return
+    if isinstance(error, Exception):
+        done.set_exception(error)
+    else:
+        done.cancel()

@@ -33,6 +33,8 @@ class Slots:
         self._free_since = self._clock.monotonic()
 
     def give_back(self, n: int) -> None:
+        if n > self._used:
+            raise ValueError("gave back more slots than were taken")
         if self._used == self._total:
             self._free_since = self._clock.monotonic()
         self._used -= n
@@ -53,12 +55,6 @@ class Slots:
             if left <= 0:
                 return free
             await _changed_within(self._changed, left)
-
-    async def all_free(self) -> None:
-        """Nothing is in hand any more: the end of a drain."""
-        while self._used:
-            self._changed.clear()
-            await self._changed.wait()
 
 
 async def _changed_within(changed: asyncio.Event, seconds: float) -> None:
