@@ -1,7 +1,6 @@
 """The simulator's own HTTP interface: what it got, what it decided, and faults to order."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from email.parser import BytesParser
 
 import msgspec
 from aiohttp.web import (
@@ -21,7 +20,7 @@ from aiohttp.web import (
 from posthouse.simulator.events import EventLog
 from posthouse.simulator.faults import FaultBoard
 from posthouse.simulator.ledger import Ledger, LedgerEntry, Via
-from posthouse.simulator.letter import part_text
+from posthouse.simulator.letter import parse_mime
 from posthouse.simulator.loopback import LoopbackBrowser
 from posthouse.simulator.people import Agenda
 from posthouse.simulator.sendgrid_schema import BadRequestError, Personalization, parse_mail_send
@@ -171,12 +170,10 @@ def _view(entry: LedgerEntry, body: bytes) -> MessageView:
 
 
 def _smtp_view(entry: LedgerEntry, body: bytes, raw: str) -> MessageView:
-    try:
-        message = BytesParser().parsebytes(body)
-        text, html = part_text(message, "text/plain"), part_text(message, "text/html")
-    except (ValueError, RecursionError, LookupError):
+    mime = parse_mime(body)
+    if mime is None:
         return MessageView(entry, [], "", "", raw)
-    return MessageView(entry, [(name, str(value)) for name, value in message.items()], text, html, raw)
+    return MessageView(entry, list(mime.headers), mime.text, mime.html, raw)
 
 
 def _sendgrid_view(entry: LedgerEntry, body: bytes, raw: str) -> MessageView:

@@ -9,7 +9,9 @@ from email.parser import BytesParser
 from html import unescape
 
 _HEADER_BYTES = 64 * 1024
-_READ_BYTES = 2 * 1024 * 1024
+_READ_BYTES = 256 * 1024  # Gmail shows the first 102 KB
+_PARAMETERS = 10_000  # the standard library's parser takes quadratic time over the ; of one header
+_SUBJECT_CHARS = 2_000  # ... and over the beginnings of encoded words
 _HTML_CHARS = 1024 * 1024
 _LINKS = 500
 _HEADERS = re.compile(
@@ -52,6 +54,15 @@ class Form:
     fields: tuple[tuple[str, str], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Mime:
+    """Headers in order, and the first part of each kind."""
+
+    headers: tuple[tuple[str, str], ...]
+    text: str
+    html: str
+
+
 def scan_headers(raw: bytes) -> Envelope:
     """The first of each header that the ledger names; never fails, whatever the bytes."""
     end = raw.find(b"\r\n\r\n", 0, _HEADER_BYTES)
@@ -61,7 +72,7 @@ def scan_headers(raw: bytes) -> Envelope:
         found.setdefault(name.lower(), value.replace(b"\r\n", b"").decode("utf-8", "replace").strip())
     job_id, attempt = parse_our_id(found.get(b"x-posthouse-id", ""))
     return Envelope(
-        subject=_decoded(found.get(b"subject", "")),
+        subject=_decoded(found.get(b"subject", "")[:_SUBJECT_CHARS]),
         message_id=found.get(b"message-id", ""),
         job_id=job_id,
         attempt=attempt,
@@ -76,28 +87,24 @@ def parse_our_id(value: str) -> tuple[str | None, int | None]:
 
 def read_mail(raw: bytes) -> Reading:
     """What there is to load and follow in a MIME mail. Nothing, for one that cannot be read."""
-    try:
-        message = BytesParser().parsebytes(raw[:_READ_BYTES])
-        html = html_of(message)
-    except (ValueError, RecursionError, LookupError):  # nesting, charsets and transfer encodings of enemies
+    mime = parse_mime(raw)
+    if mime is None:
         return Reading()
-    unsubscribe = str(message.get("List-Unsubscribe", ""))
-    post = str(message.get("List-Unsubscribe-Post", ""))
-    return read_html(html, unsubscribe, post)
+    headers = {name.lower(): value for name, value in reversed(mime.headers)}
+    return read_html(mime.html, headers.get("list-unsubscribe", ""), headers.get("list-unsubscribe-post", ""))
 
 
-def html_of(message: Message) -> str:
-    return part_text(message, "text/html")
-
-
-def part_text(message: Message, content_type: str) -> str:
-    """The first part of a type, decoded; empty when there is none."""
-    for part in message.walk():
-        if part.get_content_type() == content_type and part.get_filename() is None:
-            payload = part.get_payload(decode=True)
-            if isinstance(payload, bytes):
-                return _text(payload, part.get_content_charset("utf-8"))
-    return ""
+def parse_mime(raw: bytes) -> Mime | None:
+    """A mail in its parts; None for one that cannot be read. Looks at the first 256 KB."""
+    seen = raw[:_READ_BYTES]
+    if seen.count(b";") > _PARAMETERS:
+        return None
+    try:
+        message = BytesParser().parsebytes(seen)
+        headers = tuple((name, str(value)) for name, value in message.items())
+        return Mime(headers, _part(message, "text/plain"), _part(message, "text/html"))
+    except (ValueError, RecursionError, LookupError):  # nesting, charsets and transfer encodings of enemies
+        return None
 
 
 def read_html(html: str, list_unsubscribe: str, list_unsubscribe_post: str) -> Reading:
@@ -135,6 +142,16 @@ def find_form(page: str) -> Form | None:
         elif tag == "input" and form is not None and attributes.get("name"):
             fields.append((attributes["name"], attributes.get("value", "")))
     return Form(form, tuple(fields)) if form is not None else None
+
+
+def _part(message: Message, content_type: str) -> str:
+    """The first part of a type, decoded; empty when there is none."""
+    for part in message.walk():
+        if part.get_content_type() == content_type and part.get_filename() is None:
+            payload = part.get_payload(decode=True)
+            if isinstance(payload, bytes):
+                return _text(payload, part.get_content_charset("utf-8"))
+    return ""
 
 
 def _tags(html: str) -> list[tuple[str, dict[str, str]]]:

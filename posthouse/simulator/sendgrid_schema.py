@@ -18,7 +18,7 @@ _OUR_HEADERS = frozenset(
         *("to", "from", "subject", "reply-to", "cc", "bcc"),
     }
 )
-_WHERE = re.compile(r" - at `(?:key in )?`?\$?\.?([^`]*)`$")
+_WHERE = re.compile(r" - at `(?:key in `)?\$?\.?([^`]*)`")
 
 
 class Address(msgspec.Struct, frozen=True):
@@ -273,5 +273,5 @@ def _metadata_errors(mail: MailSend) -> Iterator[ApiError]:
 def _type_error(text: str) -> ApiError:
     """`Expected ..., got ... - at `$.a[0].b`` in SendGrid's notation."""
     where = _WHERE.search(text)
-    field = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", where[1]) if where else None
+    field = re.sub(r"\[(\d+)\]", r".\1", where[1].replace("[...]", "")) if where else None
     return ApiError(f"Invalid type. {text.partition(' - at ')[0]}.", field)

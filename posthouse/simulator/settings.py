@@ -21,7 +21,7 @@ class FaultKind(StrEnum):
     CUT_AFTER_BODY = "cut_after_body"  # taken (it is in the ledger), then the line breaks before the answer
     THROTTLE = "throttle"  # HTTP 429, SMTP 451 4.7.0
     SERVER_ERROR = "server_error"  # HTTP 503, SMTP 451 4.3.0 after the body
-    UNAUTHORIZED = "unauthorized"  # HTTP 401, SMTP 535 or 530
+    UNAUTHORIZED = "unauthorized"  # HTTP 401, SMTP 530
     SLOW = "slow"  # taken, answered `delay_ms` later
 
 

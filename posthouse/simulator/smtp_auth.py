@@ -38,6 +38,9 @@ class AuthDialogue:
             case b"LOGIN", False:
                 self._step = _Step.USER
                 return "334 VXNlcm5hbWU6"
+            case b"LOGIN", True:
+                self._step = _Step.USER
+                return self.answer(initial)
             case _:
                 return "504 5.5.4 Unrecognized authentication type"
 

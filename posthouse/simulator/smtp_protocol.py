@@ -119,13 +119,10 @@ class SmtpConnection(asyncio.Protocol):
             self._answer(reply)
 
     def secured(self, transport: asyncio.Transport) -> None:
-        """TLS stands: all that was said before is forgotten (RFC 3207 section 4.2)."""
+        """TLS stands; the client's first words under it may be here already."""
         self._transport = transport
-        self._encrypted = True
-        self._greeted = False
-        self._buffer.clear()
-        self._reset()
         self._held = False
+        self._advance()
 
     def abort(self) -> None:
         """Cuts the line, without a word."""
@@ -342,9 +339,18 @@ class SmtpConnection(asyncio.Protocol):
             return
         self._reply("220 2.0.0 Ready to start TLS")
         self._flush()
-        self._held = True
-        self._buffer.clear()  # what was pipelined behind it was never under TLS (RFC 3207 section 4.2)
+        self._forget_plain_text()
         self._desk.start_tls(self)
+
+    def _forget_plain_text(self) -> None:
+        """All that was said before TLS, and what was pipelined behind STARTTLS (RFC 3207 section 4.2)."""
+        if self._transport is not None:
+            self._transport.pause_reading()  # until the handshake reads
+        self._held = True
+        self._encrypted = True
+        self._greeted = False
+        self._buffer.clear()
+        self._reset()
 
     def _begin_auth(self, argument: bytes) -> None:
         if self._desk.password is None or self._authenticated or self._sender is not None:
