@@ -2,10 +2,15 @@
 
 import re
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from email.message import EmailMessage
 from email.policy import SMTP
+from email.utils import getaddresses
+
+from posthouse.domain.message import Mailbox
 
 _ENCODED_WORD = re.compile(rb"=\?[^?\s]+\?[bBqQ]\?[^?\s]*\?=")
+_UNFOLD = re.compile(r"\r?\n(?=[ \t])")
 _FIELD = re.compile(rb"([!-9;-~]+):(?: |\r\n[ \t]|$)")
 
 
@@ -68,6 +73,14 @@ def text_of(message: EmailMessage, kind: str) -> str:
     content = part.get_content()
     assert isinstance(content, str)
     return content.replace("\r\n", "\n")
+
+
+def mailboxes_of(message: EmailMessage, name: str) -> list[Mailbox]:
+    """The mailboxes of an address header. Read from the bytes: the standard library's own address parser
+    leaves the space between two encoded words of a name, which RFC 2047 section 6.2 says is none."""
+    raw = next(value for field, value in message.raw_items() if field.lower() == name.lower())
+    pairs = getaddresses([_UNFOLD.sub("", str(raw))])
+    return [Mailbox(address, str(make_header(decode_header(shown)))) for shown, address in pairs]
 
 
 def header_names(data: bytes) -> list[str]:

@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Final
 
 from posthouse.compose.mime_headers import (
+    file_name,
     header_address,
     is_token,
     mailboxes,
-    parameter,
     refuse_controls,
     structured,
     unstructured,
@@ -174,10 +174,10 @@ def _base64(data: bytes) -> bytes:
 
 
 def _attachment(attachment: Attachment, disposition: str) -> _Part:
-    content_type = _content_type(attachment.content_type)
+    of_type, of_disposition = file_name(attachment.filename)
     lines = [
-        ";\r\n ".join([f"Content-Type: {content_type}", *parameter("name", attachment.filename)]),
-        ";\r\n ".join([f"Content-Disposition: {disposition}", *parameter("filename", attachment.filename)]),
+        ";\r\n ".join([f"Content-Type: {_content_type(attachment.content_type)}", *of_type]),
+        ";\r\n ".join([f"Content-Disposition: {disposition}", *of_disposition]),
         "Content-Transfer-Encoding: base64",
     ]
     if attachment.content_id is not None:

@@ -21,6 +21,7 @@ _WORD_BYTES: Final = 39
 _WORD_CHARACTERS: Final = 52
 _LONGEST_WORD: Final = 900  # what cannot be folded must still fit a line of 998
 _PARAMETER_PIECE: Final = 50
+_CHARSET: Final = "UTF-8''"
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+(?: [A-Za-z0-9!#$%&'*+\-/=?^_`{|}~]+)*")
 _NOT_IN_ADDRESS = re.compile(r"[\x00-\x20\x7f<>(),;:\"\\\[\]\ud800-\udfff]")
 _Q_SAFE = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789!*+-/")
@@ -79,24 +80,23 @@ def _phrase(name: str) -> str:
     return f'"{escaped}"'
 
 
-def parameter(name: str, value: str) -> list[str]:
-    """A MIME parameter, each piece for a line of its own: ASCII in quotes, else RFC 2231 after an ASCII
-    fallback for readers that do not know it."""
+def file_name(value: str) -> tuple[list[str], list[str]]:
+    """A file name as parameters of Content-Type and of Content-Disposition, each piece for a line of its own.
+
+    What is not short ASCII stands in the latter as RFC 2231 has it, and in the former as an ASCII fallback:
+    both in one header would be a parameter given twice.
+    """
     plain = _fallback(value)
     if plain == value and len(value) <= _PARAMETER_PIECE:
-        return [f'{name}="{plain}"']
-    encoded = quote(value, safe="")
-    return [f'{name}="{plain[:_PARAMETER_PIECE]}"', *_rfc2231(name, encoded)]
+        return [f'name="{plain}"'], [f'filename="{plain}"']
+    return [f'name="{plain[-_PARAMETER_PIECE:]}"'], _rfc2231("filename", quote(value, safe=""))
 
 
 def _rfc2231(name: str, encoded: str) -> list[str]:
     if len(encoded) <= _PARAMETER_PIECE:
-        return [f"{name}*=UTF-8''{encoded}"]
+        return [f"{name}*={_CHARSET}{encoded}"]
     pieces = list(_percent_pieces(encoded))
-    return [
-        f"{name}*{number}*={'' if number else chr(85) + 'TF-8' + chr(39) * 2}{piece}"
-        for number, piece in enumerate(pieces)
-    ]
+    return [f"{name}*{number}*={'' if number else _CHARSET}{piece}" for number, piece in enumerate(pieces)]
 
 
 def _percent_pieces(encoded: str) -> Iterator[str]:

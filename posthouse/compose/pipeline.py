@@ -206,7 +206,8 @@ def _content_draft(job: ClaimedJob, content: Content) -> _Draft:
 
 def _template_draft(job: ClaimedJob, version: TemplateVersion, texts: Texts) -> _Draft:
     return _Draft(
-        subject=(texts.subject or "") if job.subject is None else job.subject,
+        # A template's own line ends around its subject are no part of it.
+        subject=(texts.subject or "").strip() if job.subject is None else job.subject,
         html=texts.html,
         text=texts.text,
         attachments=(),

@@ -9,12 +9,12 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from compose_kit import NOW, Wish, composer, job, template
+
 from posthouse.clock import Clock, ManualClock, SystemClock
 from posthouse.compose.limits import Limits
 from posthouse.compose.pipeline import Composer
 from posthouse.domain.errors import RenderFailed, TemplateTooExpensive
-
-from compose_kit import NOW, Wish, composer, job, template
 
 _DOUBLE = "{% set a = 'xxxxxxxxxxxxxxxx' %}" + "{% set a = a ~ a %}" * 40 + "{{ a }}"
 _NESTED = "".join(f"{{% for i{n} in range(99999) %}}" for n in range(5)) + "x" + "{% endfor %}" * 5

@@ -4,6 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
+from compose_kit import NOW, Wish, composer, job, template
+
 from posthouse.compose.bounds import bound_of
 from posthouse.compose.engine import new_environment
 from posthouse.compose.pipeline import Composed
@@ -11,8 +13,6 @@ from posthouse.compose.render import check_template, undeclared
 from posthouse.domain.errors import InvalidTemplate, RenderFailed
 from posthouse.domain.job import JsonObject
 from posthouse.domain.template import TemplateVersion, Variable
-
-from compose_kit import NOW, Wish, composer, job, template
 
 
 def compose(version: TemplateVersion, **variables: object) -> Composed:

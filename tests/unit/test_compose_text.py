@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from posthouse.compose.plain_text import plain_text
 
 _GOLDEN = Path(__file__).parent.parent / "golden" / "text"
