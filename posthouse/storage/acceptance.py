@@ -26,7 +26,7 @@ from posthouse.domain.stream import Stream
 from posthouse.storage.db import Session, Transaction
 
 #: How long a group waits for another process that is writing one of its idempotency keys.
-KEY_WAIT = timedelta(seconds=2)
+KEY_WAIT = timedelta(seconds=1)
 
 
 class KeyInUse(NotNow):

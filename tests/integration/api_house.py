@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import msgspec
+
 from posthouse.bus.port import EventLog
 from posthouse.clock import ManualClock, SystemClock
 from posthouse.compose.header_text import refuse_breaks
@@ -32,7 +33,7 @@ from posthouse.storage import keys, partitions
 from posthouse.storage.db import Database, Wire, open_wire
 from posthouse.storage.dbclock import DatabaseClock
 from posthouse.storage.keys import ApiKey, KeySecret
-from posthouse.storage.sql import Queries
+from posthouse.storage.sql import Queries, parse
 from posthouse.telemetry import Metrics
 from posthouse.web.api.deps import ApiDeps, api_deps
 from posthouse.web.server import build_api, serve
@@ -202,7 +203,7 @@ async def serving(deps: ApiDeps) -> AsyncIterator[str]:
     """The API on a free port of loopback; its base URL."""
     port, stop = free_port(), asyncio.Event()
     server = asyncio.create_task(serve(build_api(deps), "127.0.0.1", port, stop))
-    await _listening(port)
+    await until_listening(port)
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -217,7 +218,7 @@ def free_port() -> int:
         return port
 
 
-async def _listening(port: int) -> None:
+async def until_listening(port: int) -> None:
     while True:
         try:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -229,9 +230,9 @@ async def _listening(port: int) -> None:
 
 
 @asynccontextmanager
-async def plain_sql(dsn: str) -> AsyncIterator[Wire]:
-    """To look at what was stored without the program's own eyes."""
-    wire = await open_wire(dsn, Queries(()), server_settings={})
+async def looking(dsn: str, queries: str) -> AsyncIterator[Wire]:
+    """A connection with a test's own queries, to look at what was stored without the program's eyes."""
+    wire = await open_wire(dsn, Queries(tuple(parse(queries, "a test"))), server_settings={})
     try:
         yield wire
     finally:

@@ -3,6 +3,7 @@
 import email_validator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from posthouse.domain.address import domain_of, format_mailbox, key_of, normalise, parse_mailbox
 from posthouse.domain.errors import InvalidAddress
 from posthouse.domain.message import Mailbox

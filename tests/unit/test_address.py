@@ -3,6 +3,7 @@
 import time
 
 import pytest
+
 from posthouse.domain.address import (
     MAX_MAILBOX_CHARS,
     domain_of,

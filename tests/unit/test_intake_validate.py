@@ -8,6 +8,7 @@ from uuid import UUID
 
 import msgspec
 import pytest
+
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
 from posthouse.config import DEVELOPMENT, settings_from

@@ -1,5 +1,5 @@
 -- name: limit_lock_wait
--- For this transaction: $1 like '2s'.
+-- For this transaction: $1 like '1s'.
 SELECT set_config('lock_timeout', $1, true);
 
 -- name: claim_idempotency_keys

@@ -1,0 +1,193 @@
+"""Hostile input over real HTTP: a 4xx with its reason, never a 5xx, and the API lives on."""
+
+import asyncio
+import json
+import random
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest_asyncio
+from api_house import MAX_BODY, Answer, ApiHouse, running_api, serving
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from posthouse.storage.db import Database
+from posthouse.web.api.body import Bodies
+
+MAIL = {"from": "Shop <orders@shop.example>", "to": "jane@inbox.test", "subject": "Hi", "text": "Hello"}
+
+_FIELDS = (
+    *("from", "to", "cc", "bcc", "reply_to", "subject", "html", "text", "template", "stream", "scheduled_at"),
+    *("expires_at", "tags", "metadata", "headers", "tracking", "attachments", "key", "name", "variables"),
+    *("version", "id", "value", "publish", "address", "reason", "scope", "note"),
+)
+_texts = st.text(max_size=20) | st.sampled_from(
+    [
+        "jane@inbox.test",
+        "orders@shop.example",
+        "\x00",
+        "a\r\nBcc: x@evil.test",
+        "=?utf-8?q?=0A?=",
+        "2026-01-01T00:00:00Z",
+        "9999-12-31T23:59:59.999999-23:59",
+        "0001-01-01T00:00:00+23:59",
+        "marketing",
+        "transactional",
+        "{{ x }}",
+        "{% for i in range(10**9) %}x{% endfor %}",
+        "x" * 2000,
+    ]
+)
+_scalars = st.none() | st.booleans() | st.integers() | st.floats() | _texts
+_values = st.recursive(
+    _scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(_FIELDS) | _texts, inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+_bodies = st.one_of(
+    _values,
+    st.dictionaries(st.sampled_from(_FIELDS), _values, max_size=8),
+    # One field of a good mail gone wrong: these get past the first check.
+    st.builds(lambda name, value: {**MAIL, name: value}, st.sampled_from(_FIELDS), _values),
+)
+
+
+@pytest_asyncio.fixture
+async def api(database: Database) -> AsyncIterator[ApiHouse]:
+    async with running_api(database) as house:
+        yield house
+
+
+def assert_refused(answer: Answer) -> None:
+    assert 400 <= answer.status < 500, answer.body
+    assert answer.json()["code"]
+
+
+@given(body=_bodies, path=st.sampled_from(["/v1/emails", "/v1/templates", "/v1/suppressions"]))
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+async def test_whatever_json_is_posted_the_answer_is_no_fault_of_ours(
+    api: ApiHouse, body: object, path: str
+) -> None:
+    answer = await api.call("POST", path, raw=json.dumps(body).encode())
+    if answer.status >= 300:
+        assert_refused(answer)
+
+
+async def test_what_is_not_json_is_refused(api: ApiHouse) -> None:
+    rng = random.Random(5)
+    for raw in (
+        b"",
+        b"{",
+        b"nul",
+        b"\xff\xfe",
+        b'{"from":"\xed\xa0\x80"}',
+        b'{"from":"a\x00"}',
+        b'{"from":NaN}',
+        b'{"from":' + b"9" * 5000 + b"}",
+        b'{"template":{"variables":{"a":1e999}}}',
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"template":{"key":"t","variables":' + b"[" * 100_000 + b"]" * 100_000 + b"}}",
+        json.dumps({**MAIL, "text": "\ud800"}).encode(),
+        json.dumps({**MAIL, "text": "\udc00\ud800"}).encode(),
+        json.dumps({**MAIL, "text": "\x00"}).encode(),
+        *(rng.randbytes(200) for _ in range(20)),
+    ):
+        assert_refused(await api.call("POST", "/v1/emails", raw=raw))
+        assert_refused(await api.call("POST", "/v1/emails", raw=raw, headers={"Idempotency-Key": "k"}))
+    assert (await api.call("POST", "/v1/emails", MAIL)).status == 202
+
+
+async def test_half_a_character_is_told_from_bad_json(api: ApiHouse) -> None:
+    lone = await api.call("POST", "/v1/emails", raw=json.dumps({**MAIL, "text": "\ud800"}).encode())
+    assert (lone.status, lone.code) == (422, "invalid_text")
+    bad = await api.call("POST", "/v1/emails", raw=b'{"text":"\\ud800"')
+    assert (bad.status, bad.code) == (400, "malformed_json")
+
+
+async def test_bodies_of_another_kind_are_refused(api: ApiHouse) -> None:
+    for headers in (
+        {"content-type": "text/plain"},
+        {"content-type": "application/x-www-form-urlencoded"},
+        {"content-encoding": "gzip"},
+        {"content-encoding": "gzip, gzip"},
+    ):
+        answer = await api.call("POST", "/v1/emails", MAIL, headers=headers)
+        assert (answer.status, answer.code) == (415, "unsupported_media_type")
+    good = {"content-type": "application/json; charset=utf-8"}
+    assert (await api.call("POST", "/v1/emails", MAIL, headers=good)).status == 202
+
+
+async def raw_exchange(api: ApiHouse, *parts: bytes) -> bytes:
+    """Bytes as they are on a connection of its own; what came back until the other side closed."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.base.rpartition(":")[2]))
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def head(api: ApiHouse, *more: str) -> bytes:
+    lines = ["POST /v1/emails HTTP/1.1", "Host: x", f"Authorization: Bearer {api.secret}", *more]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+async def test_a_body_is_too_large_before_it_is_read(api: ApiHouse) -> None:
+    """The client only promises the bytes; the answer comes without one of them."""
+    promised = await raw_exchange(api, head(api, f"Content-Length: {10**15}", "Connection: close"), b"x" * 10)
+    assert b" 413 " in promised.split(b"\r\n")[0]
+    assert b"body_too_large" in promised
+
+
+async def test_a_body_without_a_length_is_too_large_when_it_is(api: ApiHouse) -> None:
+    chunk = b"186a0\r\n" + b"x" * 100_000 + b"\r\n"
+    answer = await raw_exchange(
+        api, head(api, "Transfer-Encoding: chunked", "Connection: close"), *[chunk] * 11, b"0\r\n\r\n"
+    )
+    assert b" 413 " in answer.split(b"\r\n")[0]
+    assert MAX_BODY < 11 * 100_000
+
+
+async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(api: ApiHouse) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(api.base.rpartition(":")[2]))
+    writer.write(head(api, "Content-Length: 1000") + b"{")
+    await writer.drain()
+    writer.close()
+    await writer.wait_closed()
+    del reader
+    assert (await api.call("POST", "/v1/emails", MAIL)).status == 202
+    assert sum(api.told.values()) == 1
+
+
+async def test_all_bodies_together_have_a_bounded_room(api: ApiHouse) -> None:
+    narrow = replace(api.deps, bodies=Bodies(max_bytes=10_000, room_bytes=10_000))
+    async with serving(narrow) as base:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(base.rpartition(":")[2]))
+        body = json.dumps({**MAIL, "text": "x" * 6000}).encode()
+        writer.write(head(api, f"Content-Length: {len(body)}", "Expect: 100-continue"))
+        assert b"100 Continue" in await reader.readuntil(b"\r\n\r\n")  # it is being read
+        writer.write(body[:-1])
+        await writer.drain()
+        crowded = replace(api, base=base)
+        answer = await crowded.call("POST", "/v1/emails", {**MAIL, "text": "y" * 9000})
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        writer.write(body[-1:])
+        assert b" 202 " in await reader.readline()
+        writer.close()
+        assert (await crowded.call("POST", "/v1/emails", {**MAIL, "text": "y" * 9000})).status == 202
+
+
+async def test_unknown_paths_and_methods_have_problems_too(api: ApiHouse) -> None:
+    assert (await api.call("GET", "/v1/nope")).code == "not_found"
+    assert (await api.call("PATCH", "/v1/emails")).code == "method_not_allowed"
+    assert (await api.call("GET", "/v1/emails")).status in (404, 405)
+    assert_refused(await api.call("POST", "/v1/../etc/passwd", MAIL))
+    assert_refused(await api.call("GET", "/v1/templates/" + "x" * 5000))
