@@ -57,8 +57,5 @@ UPDATE email_job j SET due_at = $4, in_doubt = true
 FROM locked
 WHERE j.job_id = locked.job_id AND j.job_id >= $2 AND j.job_id <= $3;
 
--- name: job_standing
-SELECT job_id, attempt, status FROM email_job WHERE job_id = $1;
-
 -- name: forget_workers
 DELETE FROM worker WHERE dead_at < now() - interval '7 days';

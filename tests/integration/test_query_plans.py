@@ -1,0 +1,398 @@
+"""The plan of every hot query, as the queue pool makes it: by its indexes, and only in the days it is about.
+
+Over 45 day partitions, the fullest of them analysed while it was empty, 200,000 suppressions and a backlog of
+25,000 jobs: what the planner went astray on when it was let (DESIGN.md section 3, "Planner traps").
+"""
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import urlsplit, urlunsplit
+from uuid import UUID
+
+import msgspec
+import pytest
+import pytest_asyncio
+from stored_jobs import make_days
+
+from posthouse.domain.ids import day_of, first_of_day
+from posthouse.storage.db import PoolKind, open_pool, open_wire
+from posthouse.storage.sql import Queries, Query, load_queries
+
+DAYS: Final = 45
+SUPPRESSIONS: Final = 200_000
+BACKLOG_TODAY: Final = 20_000
+JOBS_A_DAY: Final = 600
+EVENTS_A_DAY: Final = 600
+_TABLES: Final = ("email_job", "email_event", "email_content", "email_suppression", "link", "relay_inbox")
+_BAD_JOINS: Final = frozenset({"Hash Join", "Merge Join"})
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A database with a backlog in it, and some of what it holds."""
+
+    dsn: str
+    pending: list[UUID]  # of today
+    sending: list[UUID]  # of today, claimed by `worker`
+    old: list[UUID]  # sent, of three days
+    contents: list[UUID]
+    worker: UUID
+
+
+_FILL = """
+ALTER TABLE email_job_p{today:%Y%m%d} SET (autovacuum_enabled = false);
+ANALYZE email_job_p{today:%Y%m%d};
+
+INSERT INTO email_suppression (address_key, scope, reason, source)
+SELECT 'gone-' || n || '@inbox.test', 'all', 'BOUNCE', 'event' FROM generate_series(1, {suppressions}) AS n;
+
+CREATE TEMP TABLE made AS
+SELECT uuidv7(make_interval(days => -day)) AS job_id, day, n,
+       CASE WHEN day > 0 THEN CASE WHEN n <= 100 THEN 'PENDING' ELSE 'SENT' END
+            WHEN n <= {backlog} THEN 'PENDING'
+            WHEN n <= {backlog} + 100 THEN 'SENDING'
+            WHEN n <= {backlog} + 200 THEN 'UNKNOWN'
+            ELSE 'SENT' END AS status
+FROM generate_series(0, {days} - 2) AS day,
+     generate_series(1, CASE WHEN day = 0 THEN {backlog} + 1000 ELSE {jobs_a_day} END) AS n;
+
+INSERT INTO email_job (job_id, message_id, due_at, expires_at, created_at, status, stream, to_address,
+                       address_key, from_address, claimed_by, attempt)
+SELECT job_id, job_id, now() - make_interval(secs => n / 100.0), now() + interval '1 day',
+       now() - make_interval(days => day), status, 'marketing', a.address, a.address, 's@shop.test',
+       CASE WHEN status = 'SENDING' THEN '{worker}'::uuid END, 1
+FROM made, LATERAL (
+    SELECT CASE WHEN n % 100 = 0 THEN 'gone-' || n || '@inbox.test' ELSE n || '@inbox.test' END AS address
+) AS a;
+
+INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, bounce_class)
+SELECT job_id, gen_random_uuid(), now(), 1, 'bounced', 'relay', 'soft' FROM made WHERE n <= {events_a_day};
+
+INSERT INTO email_content (content_id, html)
+SELECT uuidv7(make_interval(days => -day)), 'text' FROM made WHERE n <= 50;
+
+CREATE TABLE link_p1 PARTITION OF link FOR VALUES FROM ('{month}') TO ('{month}'::date + interval '1 month');
+INSERT INTO link SELECT sha256(int4send(n)), '{month}', 'https://shop.test/' || n
+FROM generate_series(1, 20000) AS n;
+INSERT INTO relay_inbox (relay, account, headers, body)
+SELECT 'sendgrid', 'news', '{{}}', '' FROM generate_series(1, 20000);
+INSERT INTO worker (instance_id, role, host, pid) SELECT gen_random_uuid(), 'worker', 'h', 1
+FROM generate_series(1, 20);
+
+ANALYZE email_suppression, link, relay_inbox;
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def stock(pg_server: str, pg_template: str) -> AsyncIterator[Stock]:
+    """Made once for all plans; each looks at it in a transaction that is rolled back."""
+    admin = await open_wire(pg_server, Queries(()), server_settings={})
+    try:
+        await admin.script(f"CREATE DATABASE plans TEMPLATE {pg_template} STRATEGY file_copy")
+        dsn = urlunsplit(urlsplit(pg_server)._replace(path="/plans"))
+        yield await _filled(dsn)
+        await admin.script("DROP DATABASE plans WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+async def _filled(dsn: str) -> Stock:
+    today, worker = datetime.now(UTC).date(), UUID(int=7)
+    db = await open_pool(dsn, PoolKind.GENERAL, load_queries(), max_size=1)
+    await make_days(db, [today + timedelta(days=1 - n) for n in range(DAYS)])
+    await db.close()
+    filler = await open_wire(dsn, _SAMPLES, server_settings={"synchronous_commit": "off"})
+    try:
+        await filler.script(
+            _FILL.format(
+                today=today,
+                suppressions=SUPPRESSIONS,
+                backlog=BACKLOG_TODAY,
+                days=DAYS,
+                jobs_a_day=JOBS_A_DAY,
+                events_a_day=EVENTS_A_DAY,
+                worker=worker,
+                month=today.replace(day=1),
+            )
+        )
+        pending, sending, old, contents = [await filler.column(UUID, q.name) for q in _SAMPLES.all()]
+    finally:
+        await filler.close()
+    return Stock(dsn, pending, sending, old, contents, worker)
+
+
+_SAMPLES: Final = Queries(
+    tuple(
+        Query(name, "", f"SELECT {column} {where} LIMIT 100", "a test")
+        for name, column, where in (
+            ("pending", "job_id", "FROM email_job WHERE status = 'PENDING' AND job_id > uuidv7('-1 hour')"),
+            ("sending", "job_id", "FROM email_job WHERE status = 'SENDING'"),
+            ("old", "job_id", "FROM made WHERE status = 'SENT' AND day BETWEEN 10 AND 12 AND n % 15 = 0"),
+            ("contents", "content_id", "FROM email_content WHERE content_id < uuidv7('-40 days')"),
+        )
+    )
+)
+
+
+# -- the cases ----------------------------------------------------------------------------------------------
+
+
+def _lowest_and_highest(ids: Sequence[UUID]) -> tuple[UUID, UUID]:
+    return min(ids), max(ids)
+
+
+def _events(stock: Stock) -> list[object]:
+    ids = stock.old
+    n = len(ids)
+    texts: list[object] = [[None] * n for _ in range(8)]
+    now = [datetime.now(UTC)] * n
+    ones, words = [1] * n, ["sent"] * n
+    return [ids, ids, ones, words, words, now, *texts[:4], ones, *texts[4:], [False] * n, ones, [b"x"] * n]
+
+
+def _moves(stock: Stock) -> list[object]:
+    ids = stock.sending
+    n = len(ids)
+    nothing: list[object] = [None] * n
+    yes, no = [True] * n, [False] * n
+    return [ids, ["SENT"] * n, no, nothing, nothing, nothing, nothing, yes, *_lowest_and_highest(ids)]
+
+
+Arguments = Callable[[Stock], list[object]]
+
+_LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def _claim(stock: Stock) -> list[object]:
+    return ["marketing", stock.worker, _LONG_AGO]
+
+
+def _by_ids(ids: Callable[[Stock], list[UUID]]) -> Arguments:
+    return lambda stock: [ids(stock), *_lowest_and_highest(ids(stock))]
+
+
+QUEUE_CASES: Final[dict[str, Arguments]] = {
+    **{f"claim_{limit}": _claim for limit in (1, 10, 32, 100, 500)},
+    "claim_quarantined": lambda s: ["marketing", s.worker],
+    "quarantine_waiting": lambda s: ["marketing"],
+    "release_jobs": lambda s: [
+        s.sending,
+        [1] * len(s.sending),
+        s.worker,
+        None,
+        *_lowest_and_highest(s.sending),
+        "SENDING",
+    ],
+    "claimed_by": lambda s: [s.worker],
+    "contents": _by_ids(lambda s: s.contents),
+    "lock_jobs": _by_ids(lambda s: s.old),
+    "insert_events": _events,
+    "soft_bounces": _by_ids(lambda s: s.old),
+    "move_jobs": _moves,
+    "mark_jobs": lambda s: [
+        s.old,
+        *[[datetime.now(UTC)] * len(s.old)] * 4,
+        *_lowest_and_highest(s.old),
+    ],
+    "suppress": lambda s: [
+        [f"gone-{n}@inbox.test" for n in range(50)],
+        ["all"] * 50,
+        ["SPAM"] * 50,
+        [datetime.now(UTC)] * 50,
+        s.old[:50],
+        ["note"] * 50,
+    ],
+    "held_by": lambda s: [[s.worker, UUID(int=8)]],
+    "count_deaths": _by_ids(lambda s: s.sending),
+    "doubts_due": lambda s: [],
+    "hold_doubts": lambda s: [
+        s.old,
+        *_lowest_and_highest(s.old),
+        datetime.now(UTC),
+        "UNKNOWN",
+    ],
+    "store_links": lambda s: [
+        [bytes([n]) * 32 for n in range(50)],
+        ["https://shop.test/"] * 50,
+        datetime.now(UTC).date().replace(day=1),
+    ],
+    "find_link": lambda s: [b"\x01" * 32, [datetime.now(UTC).date().replace(day=1)]],
+    "read_callbacks": lambda s: [50],
+    "drop_callbacks": lambda s: [list(range(1, 50))],
+    "postpone_callback": lambda s: [17, datetime.now(UTC)],
+}
+
+#: What runs on the general pool, whose planner is free.
+GENERAL_CASES: Final[dict[str, Arguments]] = {
+    "mail_jobs": lambda s: [s.old[0], *_day_of(s.old[0])],
+    "mail_events": lambda s: [[s.old[0]], *_day_of(s.old[0]), 1000],
+    "read_callbacks": lambda s: [50],
+    "drop_callbacks": lambda s: [list(range(1, 50))],
+    "find_link": lambda s: [b"\x01" * 32, [datetime.now(UTC).date().replace(day=1)]],
+}
+
+#: They insert without looking, or read tables of a few rows.
+COLD: Final = frozenset(
+    {
+        "published_versions",
+        "book",
+        "enlist_worker",
+        "beat",
+        "retire_worker",
+        "living_workers",
+        "ended_workers",
+        "bury_worker",
+        "forget_workers",
+        "append_callbacks",
+        "bury_callback",
+    }
+)
+
+#: Statements that know their ids and must look at no other day than theirs.
+ID_DRIVEN: Final = (
+    "release_jobs",
+    "contents",
+    "lock_jobs",
+    "soft_bounces",
+    "move_jobs",
+    "mark_jobs",
+    "count_deaths",
+    "hold_doubts",
+)
+
+
+def _day_of(job_id: UUID) -> tuple[UUID, UUID]:
+    day = day_of(job_id)
+    return first_of_day(day), first_of_day(day + timedelta(days=1))
+
+
+# -- the plans ----------------------------------------------------------------------------------------------
+
+
+_NODE: Final = {"node": "Node Type", "relation": "Relation Name", "loops": "Actual Loops", "plans": "Plans"}
+_TIMES: Final = {"plan": "Plan", "planning": "Planning Time", "execution": "Execution Time"}
+
+
+class Plan(msgspec.Struct, rename=_NODE):
+    """A node of EXPLAIN's JSON and the nodes under it."""
+
+    node: str
+    relation: str = ""
+    loops: float = 0
+    plans: list["Plan"] = []
+
+    def nodes(self) -> Iterator["Plan"]:
+        yield self
+        for plan in self.plans:
+            yield from plan.nodes()
+
+
+class _Explained(msgspec.Struct, rename=_TIMES):
+    plan: Plan
+    planning: float  # ms
+    execution: float
+
+
+class RolledBack(Exception):
+    """Ends the transaction in which a statement was looked at."""
+
+
+async def explain(stock: Stock, kind: PoolKind, name: str, arguments: Arguments) -> _Explained:
+    """The statement executed once, as a pool's connection plans it, and undone."""
+    sql = load_queries()[name]
+    values = ", ".join(_literal(value) for value in arguments(stock))
+    execute = f"EXECUTE looked_at({values})" if values else "EXECUTE looked_at"
+    query = Query("explain", "", f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {execute}", "a test")
+    db = await open_pool(stock.dsn, kind, Queries((query,)), max_size=1)
+    raw = b""
+    with suppress(RolledBack):
+        async with db.transaction() as tx:
+            await tx.script(f"PREPARE looked_at AS {sql}")
+            raw = await tx.value(bytes, "explain")
+            raise RolledBack
+    await db.close()
+    (explained,) = msgspec.json.decode(raw, type=list[_Explained])
+    return explained
+
+
+def _literal(value: object) -> str:
+    match value:
+        case None:
+            return "NULL"
+        case list():
+            return "'{" + ",".join(_element(one).replace("'", "''") for one in value) + "}'"
+        case _:
+            return "'" + _plain(value).replace("'", "''") + "'"
+
+
+def _element(value: object) -> str:
+    return "NULL" if value is None else '"' + _plain(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _plain(value: object) -> str:
+    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
+
+
+def _hot(relation: str) -> bool:
+    return relation.startswith(_TABLES)
+
+
+def _astray(plan: Plan) -> list[str]:
+    """What no hot statement may do: read a table from end to end, or build a join of one."""
+    return [
+        f"{node.node} {node.relation}".rstrip()
+        for node in plan.nodes()
+        if (node.node == "Seq Scan" and _hot(node.relation)) or node.node in _BAD_JOINS
+    ]
+
+
+def _days_looked_at(plan: Plan) -> set[str]:
+    """Days of the partitions that were read, as they stand in their names."""
+    read = [node.relation for node in plan.nodes() if node.loops > 0 and _hot(node.relation)]
+    return {day for _, partition, day in (relation.rpartition("_p") for relation in read) if partition}
+
+
+@pytest.mark.parametrize("name", QUEUE_CASES)
+async def test_the_queue_pool_goes_by_its_indexes(stock: Stock, name: str) -> None:
+    explained = await explain(stock, PoolKind.QUEUE, name, QUEUE_CASES[name])
+    assert _astray(explained.plan) == []
+
+
+@pytest.mark.parametrize("name", GENERAL_CASES)
+async def test_the_general_pool_goes_by_its_indexes(stock: Stock, name: str) -> None:
+    explained = await explain(stock, PoolKind.GENERAL, name, GENERAL_CASES[name])
+    assert _astray(explained.plan) == []
+
+
+@pytest.mark.parametrize("name", ID_DRIVEN)
+async def test_statements_that_know_their_ids_look_at_their_days_only(stock: Stock, name: str) -> None:
+    arguments = QUEUE_CASES[name](stock)
+    days = [day_of(one) for one in arguments if isinstance(one, UUID) and one != stock.worker]
+    allowed = {min(days) + timedelta(days=n) for n in range((max(days) - min(days)).days + 1)}
+    explained = await explain(stock, PoolKind.QUEUE, name, QUEUE_CASES[name])
+    looked_at = _days_looked_at(explained.plan)
+    assert looked_at
+    assert looked_at <= {f"{day:%Y%m%d}" for day in allowed}
+
+
+async def test_a_claim_looks_up_what_it_picked_only_where_that_is(stock: Stock) -> None:
+    explained = await explain(stock, PoolKind.QUEUE, "claim_100", _claim)
+    (claimed,) = [node for node in explained.plan.nodes() if node.relation == "email_job"]
+    assert claimed.node == "ModifyTable"
+    assert 1 <= len(_days_looked_at(claimed)) <= 2
+
+
+def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
+    hot_files = {"jobs.sql", "record.sql", "leases.sql", "inbox.sql", "links.sql", "timeline.sql"}
+    named = {query.name for query in load_queries().all() if query.source in hot_files}
+    assert named == set(QUEUE_CASES) | set(GENERAL_CASES) | COLD
+
+
+def test_the_search_for_bad_plans_finds_them() -> None:
+    scan = Plan("Seq Scan", "email_job_p20260101", 1.0)
+    small = Plan("Seq Scan", "worker", 1.0)
+    assert _astray(Plan("Nested Loop", plans=[scan, small])) == ["Seq Scan email_job_p20260101"]
+    assert _astray(Plan("Hash Join", plans=[small])) == ["Hash Join"]
