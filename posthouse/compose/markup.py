@@ -54,6 +54,8 @@ def unescape_attribute(value: str) -> str:
     name without `;` is a reference only if neither `=` nor a letter or digit follows (section 13.2.5.73)."""
     if "&" not in value:
         return value
+    if value.count("&") == value.count("&amp;"):
+        return value.replace("&amp;", "&")
     return _REFERENCE.sub(_reference, value)
 
 

@@ -141,18 +141,20 @@ class Renderer:
         self, plan: Plan, parts: tuple[_CompiledPart, ...], texts: list[str], *, with_subject: bool
     ) -> Texts:
         for compiled, text in zip(parts, texts, strict=True):
-            if len(text) > self._limits.output_bytes:
-                raise TemplateTooExpensive(
-                    f"The template made more than {self._limits.output_bytes >> 20} MB."
-                )
-            if compiled.names_a_method and "built-in method " in text and (method := _METHOD.search(text)):
-                raise RenderFailed(f"The variable {method[1]} is missing.", code="missing_variable")
+            if compiled.names_a_method or len(text) > self._limits.output_bytes:
+                self._check_output(compiled, text)
         rest = iter(texts)
         return Texts(
             subject=next(rest) if with_subject else None,
             html=None if plan.html is None else next(rest),
             text=None if plan.text is None else next(rest),
         )
+
+    def _check_output(self, compiled: _CompiledPart, text: str) -> None:
+        if len(text) > self._limits.output_bytes:
+            raise TemplateTooExpensive(f"The template made more than {self._limits.output_bytes >> 20} MB.")
+        if compiled.names_a_method and "built-in method " in text and (method := _METHOD.search(text)):
+            raise RenderFailed(f"The variable {method[1]} is missing.", code="missing_variable")
 
     def _compile(self, version: TemplateVersion) -> Plan:
         stem = f"{version.template_id}.{version.version}"

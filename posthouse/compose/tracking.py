@@ -125,12 +125,14 @@ def track_html(html: str, tracker: Tracker) -> str:
         position = match.end()
         if match["link"] is None:
             end_of_body = match.start("body") - 1
-        elif (span := _href(html, match, may_opt_out=may_opt_out)) is not None:
-            start, end = span
-            url = _web_url(html[start:end], tracker)
-            if url is not None:
-                pieces += (html[done:start], tracker.tracked(url))
-                done = end
+            continue
+        start, end = match.span("href")
+        if start < 0 or may_opt_out:
+            start, end = _href(html, match, may_opt_out=may_opt_out)
+        url = _web_url(html[start:end], tracker)
+        if url is not None:
+            pieces += (html[done:start], tracker.tracked(url))
+            done = end
     return _with_pixel(html, pieces, done, end_of_body, tracker.pixel)
 
 
@@ -140,21 +142,21 @@ def _with_pixel(html: str, pieces: list[str], done: int, end_of_body: int, pixel
     return "".join([*pieces, html[done:end_of_body], pixel, html[end_of_body:]])
 
 
-def _href(html: str, tag: re.Match[str], *, may_opt_out: bool) -> tuple[int, int] | None:
-    """Where the first href's value stands, without its quotes; None when there is none to be tracked."""
+def _href(html: str, tag: re.Match[str], *, may_opt_out: bool) -> tuple[int, int]:
+    """Where the first href's value stands, without its quotes; an empty place when none is to be tracked."""
     start, end = tag.end("link"), tag.end() - 1
     if may_opt_out and _opts_out(html, start, end):
-        return None
+        return end, end
     if tag["href"] is not None:
         return tag.span("href")
     for attribute in ATTRIBUTES.finditer(html, start, end):
         if attribute[1].lower() == "href":
             value_start, value_end = attribute.span(2)
             if value_start < 0:
-                return None
+                return end, end
             quoted = html[value_start] in "\"'"
             return value_start + quoted, value_end - quoted
-    return None
+    return end, end
 
 
 def _opts_out(html: str, start: int, end: int) -> bool:
@@ -176,9 +178,9 @@ def _web_url(written: str, tracker: Tracker) -> str | None:
         url = _STRIPPED_BY_BROWSERS.sub("", url).strip(" \f")
     elif url[:1] == " " or url[-1:] == " ":
         url = url.strip(" ")
-    if not url[:8].lower().startswith(_WEB) or tracker.exempts(url):
+    if tracker.exempts(url):
         return None
-    return url
+    return url if url.startswith(_WEB) or url[:8].lower().startswith(_WEB) else None
 
 
 def track_text(text: str, tracker: Tracker) -> str:
