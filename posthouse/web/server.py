@@ -40,6 +40,7 @@ def build_api(deps: ApiDeps) -> ASGIApp:
                 Exception: on_bug,
             },
             openapi_config=None,
+            logging_config=None,  # the house's own: the framework's would write what is not redacted
             request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
         )
     )

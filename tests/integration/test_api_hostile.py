@@ -167,6 +167,15 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(api: ApiHo
     assert sum(api.told.values()) == 1
 
 
+async def test_a_body_that_does_not_come_is_not_waited_for(api: ApiHouse) -> None:
+    impatient = replace(api.deps, bodies=Bodies(max_bytes=10_000, read_seconds=0.05))
+    async with serving(impatient) as base:
+        slow = replace(api, base=base)
+        answer = await raw_exchange(slow, head(api, "Content-Length: 100") + b"{")
+    assert b" 408 " in answer.split(b"\r\n")[0]
+    assert b"too_slow" in answer
+
+
 async def test_all_bodies_together_have_a_bounded_room(api: ApiHouse) -> None:
     narrow = replace(api.deps, bodies=Bodies(max_bytes=10_000, room_bytes=10_000))
     async with serving(narrow) as base:

@@ -26,8 +26,11 @@ _FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.{0,100
 class Bodies:
     """Reads bodies, and bounds what all of them together hold in memory."""
 
-    def __init__(self, *, max_bytes: int, room_bytes: int = _ROOM_BYTES) -> None:
+    def __init__(
+        self, *, max_bytes: int, room_bytes: int = _ROOM_BYTES, read_seconds: float = _READ_SECONDS
+    ) -> None:
         self._max_bytes = max_bytes
+        self._read_seconds = read_seconds
         self._room = max(room_bytes, max_bytes)
 
     @asynccontextmanager
@@ -43,7 +46,7 @@ class Bodies:
         chunks: list[bytes] = []
         taken = 0
         try:
-            async with _read_deadline():
+            async with _deadline(self._read_seconds):
                 async for chunk in request.stream():
                     self._room -= len(chunk)
                     taken += len(chunk)
@@ -97,14 +100,14 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
 
 
 @asynccontextmanager
-async def _read_deadline() -> AsyncIterator[None]:
+async def _deadline(seconds: float) -> AsyncIterator[None]:
     try:
-        async with asyncio.timeout(_READ_SECONDS):
+        async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
         raise HttpError(
             HTTPStatus.REQUEST_TIMEOUT,
-            f"The body did not arrive within {_READ_SECONDS:g} s.",
+            f"The body did not arrive within {seconds:g} s.",
             code="too_slow",
         ) from error
 
