@@ -41,3 +41,15 @@ async def handover_latency(db: Database, stream: Stream) -> Latency:
 
 def _pair(name: str, n: int) -> tuple[str, int]:
     return name, n
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    sent: int
+    sending: int
+
+
+async def progress(db: Database, stream: Stream) -> Progress:
+    """Mails sent and in hand, by the books: cheap to ask while everything runs."""
+    found = await db.fetch_one(Progress, "progress", stream.value)
+    return found or Progress(0, 0)

@@ -106,16 +106,13 @@ async def release(db: Database, worker: InstanceId, held: Sequence[Held], due_at
     """Give back what was not begun; how many were still ours to give back."""
     if not held:
         return 0
-    ids = [h.job_id for h in held]
     return await db.value(
         int,
         "release_jobs",
-        ids,
+        [h.job_id for h in held],
         [h.attempt for h in held],
         worker,
         due_at,
-        min(ids),
-        max(ids),
         Status.SENDING.value,
     )
 

@@ -104,10 +104,9 @@ async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
     """New states of locked jobs."""
     if not moves:
         return
-    ids = [m.job_id for m in moves]
     await tx.fetchval(
         "move_jobs",
-        ids,
+        [m.job_id for m in moves],
         [m.status.value for m in moves],
         [m.in_doubt for m in moves],
         [m.due_at for m in moves],
@@ -115,8 +114,6 @@ async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
         [m.relay for m in moves],
         [_text(m.provider_message_id) for m in moves],
         [m.soft_retry for m in moves],
-        min(ids),
-        max(ids),
     )
 
 
@@ -124,16 +121,13 @@ async def mark_jobs(tx: Transaction, marks: Sequence[Marks]) -> None:
     """First times of marks on locked jobs; an earlier one than is there takes its place."""
     if not marks:
         return
-    ids = [m.job_id for m in marks]
     await tx.execute(
         "mark_jobs",
-        ids,
+        [m.job_id for m in marks],
         [m.opened_at for m in marks],
         [m.clicked_at for m in marks],
         [m.complained_at for m in marks],
         [m.unsubscribed_at for m in marks],
-        min(ids),
-        max(ids),
     )
 
 

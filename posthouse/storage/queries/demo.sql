@@ -22,3 +22,12 @@ WITH first AS (
 )
 SELECT coalesce(percentile_cont(0.99) WITHIN GROUP (ORDER BY ms), 0)::float8, coalesce(max(ms), 0)::float8
 FROM first;
+
+-- name: progress
+-- Mails sent and in hand by the books: cheap to ask while everything runs. $1: the stream.
+SELECT coalesce(sum(CASE to_status WHEN 'SENT' THEN n ELSE 0 END
+                  - CASE from_status WHEN 'SENT' THEN n ELSE 0 END), 0)::bigint,
+       coalesce(sum(CASE to_status WHEN 'SENDING' THEN n ELSE 0 END
+                  - CASE from_status WHEN 'SENDING' THEN n ELSE 0 END), 0)::bigint
+FROM job_delta
+WHERE stream = $1;

@@ -127,25 +127,24 @@ SELECT EXISTS (
 
 -- name: release_jobs
 -- Gives back jobs whose hand-over was not begun. $1, $2: ids and attempts; $3: the worker; $4: a later
--- due_at or null; $5, $6: lowest and highest id (prunes partitions); $7: SENDING, a parameter because a
+-- due_at or null; $5: SENDING, a parameter because a
 -- literal made the planner read the whole pending index.
 WITH held AS MATERIALIZED (
     SELECT j.job_id
     FROM unnest($1::uuid[], $2::int[]) AS h (job_id, attempt)
     JOIN email_job j ON j.job_id = h.job_id
-    WHERE j.job_id >= $5 AND j.job_id <= $6
-      AND j.attempt = h.attempt AND j.claimed_by = $3 AND j.status = $7
+    WHERE j.attempt = h.attempt AND j.claimed_by = $3 AND j.status = $5
     ORDER BY j.job_id
     FOR NO KEY UPDATE OF j
 ), released AS (
     UPDATE email_job j
     SET status = 'PENDING', due_at = coalesce($4, j.due_at)
     FROM held
-    WHERE j.job_id = held.job_id AND j.job_id >= $5 AND j.job_id <= $6
+    WHERE j.job_id = held.job_id
     RETURNING j.created_at, j.stream, j.campaign_id
 ), booked AS (
     INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, $7, 'PENDING', count(*)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, $5, 'PENDING', count(*)
     FROM released
     GROUP BY 1, 2, 3
 )

@@ -55,7 +55,7 @@ WITH locked AS MATERIALIZED (
 )
 UPDATE email_job j SET due_at = $4, in_doubt = true
 FROM locked
-WHERE j.job_id = locked.job_id AND j.job_id >= $2 AND j.job_id <= $3;
+WHERE j.job_id = locked.job_id;
 
 -- name: forget_workers
 DELETE FROM worker WHERE dead_at < now() - interval '7 days';

@@ -28,8 +28,9 @@ WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3
 GROUP BY job_id, attempt;
 
 -- name: move_jobs
--- New states of locked jobs. $9, $10: lowest and highest id (prunes partitions). A soft bounce's retries run
--- their whole schedule, so they push back an expiry that was only the stream's default; one that the client
+-- New states of locked jobs. Each id prunes its partition by itself: with lowest and highest id given too, the
+-- planner read that whole range for every row (0.9 ms against 3.6 for 100). A soft bounce's retries run their
+-- whole schedule, so they push back an expiry that was only the stream's default; one that the client
 -- gave holds, and the job ends then instead of waiting for its turn.
 WITH moved AS (
     UPDATE email_job j
@@ -46,13 +47,13 @@ WITH moved AS (
     FROM unnest($1::uuid[], $2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::text[],
                 $7::text[], $8::bool[])
          AS m (job_id, status, in_doubt, due_at, sent_at, relay, provider_message_id, soft_retry)
-    WHERE j.job_id = m.job_id AND j.job_id >= $9 AND j.job_id <= $10
+    WHERE j.job_id = m.job_id
     RETURNING j.job_id
 )
 SELECT count(*) FROM moved;
 
 -- name: mark_jobs
--- First opened, clicked, complained, unsubscribed; relays report in any order. $6, $7: lowest and highest id.
+-- First opened, clicked, complained, unsubscribed; relays report in any order.
 UPDATE email_job j
 SET opened_at = least(j.opened_at, m.opened_at),
     clicked_at = least(j.clicked_at, m.clicked_at),
@@ -60,7 +61,7 @@ SET opened_at = least(j.opened_at, m.opened_at),
     unsubscribed_at = least(j.unsubscribed_at, m.unsubscribed_at)
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
      AS m (job_id, opened_at, clicked_at, complained_at, unsubscribed_at)
-WHERE j.job_id = m.job_id AND j.job_id >= $6 AND j.job_id <= $7;
+WHERE j.job_id = m.job_id;
 
 -- name: book
 -- The books of one recording: states changed ($1-$6) and events stored ($7, $8), both grouped.

@@ -1,0 +1,30 @@
+"""Run the benchmarks that are named, or all of them."""
+
+import argparse
+import asyncio
+import json
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+
+from bench import events, latency, memory, send_path
+
+BENCHES: Mapping[str, Callable[[], Awaitable[list[dict[str, object]]]]] = {
+    "send_path": send_path.bench,
+    "events": events.bench,
+    "latency": latency.bench,
+    "memory": memory.bench,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[*BENCHES, []], help="default: all")
+    names = parser.parse_args().names or list(BENCHES)
+    for name in names:
+        print(f"bench {name} ...", file=sys.stderr)
+        for line in asyncio.run(BENCHES[name]()):
+            print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

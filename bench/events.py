@@ -1,0 +1,5 @@
+"""x"""
+
+
+async def bench() -> list[dict[str, object]]:
+    return []
