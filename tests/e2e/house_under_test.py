@@ -1,0 +1,360 @@
+"""A whole house under test: PostgreSQL, simulator and every role as processes; three ledgers to compare."""
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import socket
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+from uuid import UUID
+
+import aiohttp
+import msgspec
+from house_client import NEWSLETTER, RECEIPT, Client
+from house_parts import Part, until
+
+from posthouse.cli.demo.client import Api
+from posthouse.cli.demo.report import Simulator
+from posthouse.cli.development import make_simulator_keys
+from posthouse.cli.house import ready_urls, roles_of
+from posthouse.config import Settings, load
+from posthouse.domain.errors import NotNow
+from posthouse.domain.event import EventType
+from posthouse.domain.job import Status
+from posthouse.domain.stream import Stream
+from posthouse.simulator.ledger import LedgerEntry
+from posthouse.status.auditor import Verdict, audit_house
+from posthouse.storage import keys
+from posthouse.storage.db import Database, PoolKind, Wire, open_pool, open_wire
+from posthouse.storage.embedded import EmbeddedPostgres
+from posthouse.storage.migrate import migrate
+from posthouse.storage.sql import Queries, load_queries, parse
+
+SLOTS: Final = 32
+#: Everything that was begun has come to its end within this, on a machine with other things to do. Seconds.
+SETTLED_WITHIN: Final = 60.0
+
+_CONFIGURATION: Final = """
+[house]
+data_dir = "{folder}"
+api_port = {api}
+track_port = {track}
+processor_port = {processor}
+worker_ports = {{ transactional = {transactional}, marketing = {marketing} }}
+
+[database]
+pool_size = 4
+
+[lease]
+beat_every = "300ms"
+begin_within = "1s"
+dead_after = "2s"
+
+[retry]
+soft_bounce = ["300ms", "300ms", "300ms"]
+base = "200ms"
+cap = "1s"
+longest_hint = "1s"
+
+[streams.transactional]
+relays = ["sim-smtp"]
+from_domains = ["shop.example"]
+tracking_url = "http://127.0.0.1:{track}"
+bounce_domain = "bounce.shop.example"
+unknown_after = "1s"
+slots = {slots}
+
+[streams.marketing]
+relays = ["sim-sendgrid"]
+from_domains = ["news.shop.example"]
+tracking_url = "http://localhost:{track}"
+bounce_domain = "bounce.news.shop.example"
+list_id = "news.shop.example"
+unknown_after = "2s"
+slots = {slots}
+
+[relays.sim-smtp]
+kind = "smtp"
+host = "127.0.0.1"
+port = {smtp}
+tls = "none"
+simulator = true
+
+[relays.sim-sendgrid]
+kind = "sendgrid"
+base_url = "http://127.0.0.1:{sendgrid}"
+api_key_file = "{folder}/simulator/sendgrid.key"
+webhook_key_file = "{folder}/simulator/sendgrid.pub"
+simulator = true
+
+[simulation]
+control_port = {control}
+time_scale = 0.005
+"""
+
+_LOOKS: Final = """\
+-- name: told_of
+SELECT j.job_id, j.status, array_agg(e.type ORDER BY e.occurred_at, e.received_at)
+FROM email_job j JOIN email_event e ON e.job_id = j.job_id
+WHERE j.to_address LIKE $1
+GROUP BY j.job_id, j.status;
+-- name: unsettled
+SELECT count(*) FROM email_job WHERE status IN ('PENDING', 'QUEUED', 'SENDING', 'UNKNOWN');
+-- name: in_state
+SELECT count(*) FROM email_job WHERE to_address LIKE $1 AND status = $2;
+-- name: inbox
+SELECT count(*) FROM relay_inbox WHERE not_before <= now() + interval '1 minute';
+-- name: declared_dead
+SELECT count(*) FROM worker WHERE pid = $1 AND dead_at IS NOT NULL;
+-- name: flip
+UPDATE email_job SET status = $2 WHERE job_id = ANY($1::uuid[]);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """What the database tells of one job: where it stands, and its events in order."""
+
+    job_id: UUID
+    status: Status
+    events: tuple[EventType, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the database and the far end say of the mails of one test."""
+
+    stories: Mapping[UUID, Story]
+    arrivals: Mapping[UUID, int]
+
+    @property
+    def unknown(self) -> frozenset[UUID]:
+        """Whose timeline says that an outcome was unknown."""
+        return frozenset(j for j, s in self.stories.items() if EventType.OUTCOME_UNKNOWN in s.events)
+
+    @property
+    def repeated(self) -> frozenset[UUID]:
+        return frozenset(job_id for job_id, times in self.arrivals.items() if times > 1)
+
+    @property
+    def duplicates(self) -> int:
+        return sum(times - 1 for times in self.arrivals.values())
+
+    @property
+    def by_status(self) -> Mapping[Status, int]:
+        return Counter(story.status for story in self.stories.values())
+
+
+class House:
+    """`async with running_house_under_test() as house:`"""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        postgres: EmbeddedPostgres,
+        db: Database,
+        parts: Mapping[str, Part],
+        client: Client,
+        simulator: Simulator,
+    ) -> None:
+        self.folder = folder
+        self.settings = settings
+        self.postgres = postgres
+        self.db = db
+        self.parts = parts
+        self.client = client
+        self.simulator = simulator
+        self._postgres_wanted = asyncio.Event()
+        self._postgres_wanted.set()
+
+    @property
+    def track_url(self) -> str:
+        return f"http://127.0.0.1:{self.settings.house.track_port}"
+
+    # ---- PostgreSQL --------------------------------------------------------------------------------------
+
+    async def keep_postgres(self) -> None:
+        """Start it again whenever it ends, as `posthouse up` does, unless a test wants it away."""
+        while True:
+            await self.postgres.ended()
+            await self._postgres_wanted.wait()
+            await self.postgres.stop()
+            await self.postgres.start()
+
+    def kill_postgres(self, *, stay_away: bool = False) -> None:
+        """kill -9 of the postmaster."""
+        if stay_away:
+            self._postgres_wanted.clear()
+        assert self.postgres.pid is not None
+        os.kill(self.postgres.pid, signal.SIGKILL)
+
+    def let_postgres_back(self) -> None:
+        self._postgres_wanted.set()
+
+    # ---- the simulator's faults --------------------------------------------------------------------------
+
+    async def fault(self, kind: str, account: str, *, times: int | None = None, delay_ms: int = 0) -> None:
+        spec = {"kind": kind, "account": account, "times": times, "delay_ms": delay_ms}
+        await self._control("POST", msgspec.json.encode(spec))
+
+    async def clear_faults(self) -> None:
+        await self._control("DELETE", b"")
+
+    async def _control(self, method: str, body: bytes) -> None:
+        url = f"{self.simulator.url}/sim/faults"
+        async with self.simulator.session.request(method, url, data=body) as response:
+            assert response.status < 300, await response.text()
+
+    # ---- what is so --------------------------------------------------------------------------------------
+
+    async def settled(self, within: float = SETTLED_WITHIN) -> None:
+        """Every job at an end, every webhook taken and processed, twice in a row: what happened in between
+        the looks of one round is seen by the next."""
+        for _ in range(2):
+            await until("the house is settled", self._is_calm, within=within, every=0.1)
+
+    async def audit(self) -> Verdict:
+        """The three ledgers of the whole house, settled."""
+        return await audit_house(self.db, self.client_ledger, self.sink_ledger, settled=True)
+
+    async def assert_clean(self) -> None:
+        """Nothing lost, nothing unexplained, books balanced; the examples if not."""
+        verdict = await self.audit()
+        found = {kind.value: f for kind, f in verdict.comparison.findings.items() if f.count}
+        assert not found
+        assert not verdict.books.findings
+
+    @property
+    def client_ledger(self) -> Path:
+        return self.folder / "client.jsonl"
+
+    @property
+    def sink_ledger(self) -> Path:
+        return self.folder / "simulator" / "ledger.jsonl"
+
+    async def told_of(self, tag: str, stream: Stream | None = None) -> Told:
+        """What is said of a tag's mails, or of those of one stream."""
+        name = f"{tag}-{stream.value[:2]}" if stream is not None else f"{tag}-"
+        async with self.looking() as wire:
+            stories = await wire.fetch_into(_story, "told_of", f"%-{name}%")
+        arrivals = Counter(UUID(e.job_id) for e in self.arrived(name) if e.job_id is not None)
+        return Told({story.job_id: story for story in stories}, arrivals)
+
+    def arrived(self, tag: str) -> list[LedgerEntry]:
+        """What the far end took for the people of a test, in order."""
+        lines = self.sink_ledger.read_bytes().splitlines()
+        entries = (msgspec.json.decode(line, type=LedgerEntry) for line in lines)
+        return [entry for entry in entries if f"-{tag}" in entry.to]
+
+    async def count(self, look: str, *arguments: object) -> int:
+        async with self.looking() as wire:
+            return await wire.value(int, look, *arguments)
+
+    async def is_declared_dead(self, pid: int) -> bool:
+        return await self.count("declared_dead", pid) > 0
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[Wire]:
+        """A connection with the tests' own queries."""
+        wire = await open_wire(self.postgres.dsn, Queries(tuple(parse(_LOOKS, "a test"))), server_settings={})
+        try:
+            yield wire
+        finally:
+            await wire.close()
+
+    async def _is_calm(self) -> bool:
+        try:
+            if await self.count("unsettled") or not (await self.simulator.idle()).idle:
+                return False
+            return await self.count("inbox") == 0
+        except NotNow:
+            return False
+
+
+@asynccontextmanager
+async def running_house_under_test(*, workers_more: Sequence[str] = ()) -> AsyncIterator[House]:
+    """Started, ready, with a key and two templates; at its end everything is drained and gone."""
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-e2e-")))
+        os.chmod(folder, 0o755)
+        config = folder / "posthouse.toml"
+        config.write_text(configuration(folder), encoding="utf-8")
+        settings = load(config, {})
+        make_simulator_keys(settings)
+        postgres = await stack.enter_async_context(EmbeddedPostgres(folder / "postgres"))
+        await migrate(postgres.dsn)
+        db = await open_pool(postgres.dsn, PoolKind.GENERAL, load_queries(), max_size=2)
+        stack.push_async_callback(db.close)
+        limit = aiohttp.ClientTimeout(total=10.0)
+        session = await stack.enter_async_context(aiohttp.ClientSession(timeout=limit))
+        client = Client(await _api(db, settings, session), folder / "client.jsonl")
+        stack.callback(client.close)
+        simulator = Simulator(f"http://127.0.0.1:{settings.simulation.control_port}", session)
+        parts = _parts(settings, config, postgres.dsn, session)
+        house = House(folder, settings, postgres, db, parts, client, simulator)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        tasks = [group.create_task(part.keep()) for part in parts.values()]
+        tasks.append(group.create_task(house.keep_postgres()))
+        stack.push_async_callback(_all_down, list(parts.values()), tasks)
+        await asyncio.gather(*(part.up() for part in parts.values()))
+        for template in (RECEIPT, NEWSLETTER):
+            await client.api.must_post("/v1/templates", template)
+        yield house
+
+
+def configuration(folder: Path) -> str:
+    names = ("api", "track", "processor", "transactional", "marketing", "smtp", "sendgrid", "control")
+    return _CONFIGURATION.format(
+        folder=folder, slots=SLOTS, **dict(zip(names, free_ports(len(names)), strict=True))
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports below those that the kernel gives to outgoing connections: a role that is started again finds its
+    port as it left it."""
+    found: list[int] = []
+    for port in random.sample(range(20_000, 32_000), 200):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                found.append(port)
+        if len(found) == count:
+            return found
+    raise AssertionError("no free ports")
+
+
+def _parts(settings: Settings, config: Path, dsn: str, session: aiohttp.ClientSession) -> dict[str, Part]:
+    environment = {**os.environ, "DATABASE_URL": dsn, "POSTHOUSE_CONFIG": str(config)}
+    logs = settings.data_dir / "logs"
+    logs.mkdir()
+    control = f"http://127.0.0.1:{settings.simulation.control_port}/sim/idle"
+    urls = {**ready_urls(settings), "simulator": control}
+    roles = roles_of(settings)
+    return {role.name: Part(role, environment, logs, (session, urls[role.name])) for role in roles}
+
+
+async def _api(db: Database, settings: Settings, session: aiohttp.ClientSession) -> Api:
+    now = datetime.now(UTC)
+    _, secret = await keys.create(
+        db, name="e2e", stream=None, from_domains=[], now=now, random_bytes=secrets.token_bytes
+    )
+    return Api(f"http://127.0.0.1:{settings.house.api_port}", secret, session)
+
+
+async def _all_down(parts: Sequence[Part], tasks: Sequence[asyncio.Task[None]]) -> None:
+    await asyncio.gather(*(part.down() for part in parts), return_exceptions=True)
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+
+
+def _story(job_id: UUID, status: str, events: Sequence[str]) -> Story:
+    return Story(job_id, Status(status), tuple(EventType(event) for event in events))
