@@ -4,7 +4,6 @@ tree.
 Every expression is possessive: it never gives back what it took, so no input makes it more than linear.
 """
 
-import html
 import re
 from html.entities import html5
 from typing import Final
@@ -34,6 +33,8 @@ ATTRIBUTES: Final = re.compile(
 )
 
 _AFTER_NAME: Final = frozenset(" \t\n\f\r/>")
+_MAX_CODE: Final = 0x10FFFF
+_MAX_CODE_DIGITS: Final = 7
 _REFERENCE = re.compile(r"&(?:#[0-9]++;?+|#[xX][0-9a-fA-F]++;?+|[A-Za-z][A-Za-z0-9]*+;?+)")
 
 
@@ -61,9 +62,23 @@ def unescape_attribute(value: str) -> str:
 
 def _reference(match: re.Match[str]) -> str:
     written = match.group()
-    if written[1] == "#" or written.endswith(";"):
-        return html.unescape(written) if written[1] == "#" or written[1:] in html5 else written
+    if written[1] == "#":
+        return _numbered(written[2:].rstrip(";"))
+    if written.endswith(";"):
+        return html5.get(written[1:], written)
     follower = match.string[match.end() : match.end() + 1]
     if follower == "=" or written[1:] not in html5:
         return written
     return html5[written[1:]]
+
+
+def _numbered(digits: str) -> str:
+    """The character of a numeric reference (section 13.2.5.80)."""
+    base = 16 if digits[0] in "xX" else 10
+    significant = digits[base == 16 :].lstrip("0")
+    code = int(significant or "0", base) if len(significant) <= _MAX_CODE_DIGITS else 0
+    if not 0 < code <= _MAX_CODE or 0xD800 <= code <= 0xDFFF:
+        return "\ufffd"
+    if 0x80 <= code <= 0x9F:
+        return bytes((code,)).decode("cp1252", "ignore") or chr(code)
+    return chr(code)

@@ -1,12 +1,12 @@
 """Variables are data: once, literally, in every place a template can put them."""
 
 import json
-from dataclasses import replace
 
 from compose_kit import NOW, Wish, composer, job, template
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mimecheck import parse, text_of
+from msgspec.structs import replace
 from selectolax.lexbor import LexborHTMLParser
 
 from posthouse.compose.mime import to_raw

@@ -1,10 +1,10 @@
 """Templates: what they can do, what they say when they cannot, and what acceptance asks of them."""
 
 import json
-from dataclasses import replace
 
 import pytest
 from compose_kit import NOW, Wish, composer, job, template
+from msgspec.structs import replace
 
 from posthouse.compose.bounds import bound_of
 from posthouse.compose.engine import new_environment

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 
+from posthouse.compose.markup import unescape_attribute
 from posthouse.compose.tracking import (
     MAX_URL_CHARACTERS,
     Tracker,
@@ -171,6 +172,23 @@ def test_links_of_a_text(text: str, url: str) -> None:
 def test_texts_without_a_link_to_track(text: str) -> None:
     tracked = tracker()
     assert track_text(text, tracked) == text
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ("&#65;&#x42&#X43;", "ABC"),
+        ("&#0;&#xD800;&#x110000;", "\ufffd" * 3),
+        ("&#" + "9" * 10_000, "\ufffd"),
+        ("&#" + "0" * 10_000 + "65;", "A"),
+        ("&#128;&#129;", "\u20ac\x81"),
+        ("&#1;", "\x01"),
+        ("&#;&#x;&;&nothing;", "&#;&#x;&;&nothing;"),
+        ("&amp;lt;", "&lt;"),
+    ],
+)
+def test_character_references(written: str, value: str) -> None:
+    assert unescape_attribute(written) == value
 
 
 def test_a_sentence_of_brackets_is_read_in_linear_time() -> None:
