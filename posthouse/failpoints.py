@@ -1,8 +1,9 @@
 """Named points at which a test makes a process die, hang or fail. Off unless the environment names them.
 
 `POSTHOUSE_FAILPOINTS="worker.claimed=kill:3,api.committed=hang"` arms points; `kill:3` acts at the third
-pass. Each point that acts first appends its name to the file `POSTHOUSE_FAILPOINT_LOG`, flushed, so that a
-test can prove that it was hit.
+pass, `kill:always` at each. A point with a key acts for one thing only: `worker.poison@ann@inbox.test=kill`.
+Each point that acts first appends its name to the file `POSTHOUSE_FAILPOINT_LOG`, flushed, so that a test can
+prove that it was hit.
 """
 
 import os
@@ -26,7 +27,16 @@ class FailpointError(RuntimeError):
 @dataclass(slots=True)
 class _Armed:
     fault: Fault
-    passes_left: int
+    passes_left: int | None  # None: acts at every pass
+
+    def acts_now(self) -> bool:
+        if self.passes_left is None:
+            return True
+        self.passes_left -= 1
+        return self.passes_left == 0
+
+
+_ALWAYS = "always"
 
 
 def _parse(spec: str) -> dict[str, _Armed]:
@@ -34,7 +44,7 @@ def _parse(spec: str) -> dict[str, _Armed]:
     for item in filter(None, spec.split(",")):
         name, _, action = item.partition("=")
         fault, _, nth = action.partition(":")
-        armed[name.strip()] = _Armed(Fault(fault), int(nth or 1))
+        armed[name.strip()] = _Armed(Fault(fault), None if nth == _ALWAYS else int(nth or 1))
     return armed
 
 
@@ -46,10 +56,7 @@ def failpoint(name: str) -> None:
     if not _ARMED:
         return
     point = _ARMED.get(name)
-    if point is None:
-        return
-    point.passes_left -= 1
-    if point.passes_left != 0:
+    if point is None or not point.acts_now():
         return
     _log(name)
     match point.fault:
@@ -61,6 +68,12 @@ def failpoint(name: str) -> None:
             time.sleep(3600)
         case Fault.RAISE:
             raise FailpointError(name)
+
+
+def failpoint_at(name: str, key: str) -> None:
+    """A point that is armed for one key, as `name@key`."""
+    if _ARMED:
+        failpoint(f"{name}@{key}")
 
 
 def _log(name: str) -> None:

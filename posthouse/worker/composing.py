@@ -14,6 +14,7 @@ from posthouse.domain.ids import ContentId, LinkHash, TemplateId
 from posthouse.domain.job import ClaimedJob
 from posthouse.domain.message import Rendered
 from posthouse.domain.template import TemplateVersion
+from posthouse.failpoints import failpoint_at
 from posthouse.storage import jobs as queue
 from posthouse.storage import links
 from posthouse.storage.db import Database
@@ -48,6 +49,7 @@ class Composing:
     async def _compose(self, job: ClaimedJob, source: Source | None) -> Composed | RenderFailed:
         if source is None:
             return RenderFailed("Its template version or its content is not there any more.")
+        failpoint_at("worker.poison", job.to_address)
         try:
             now = self._clock.now()
             composed = self._composer.try_compose(job, source, now)
