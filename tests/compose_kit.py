@@ -58,7 +58,7 @@ class Wish:
     to_address: str = "ann@inbox.test"
     from_address: str = "Shop <hello@shop.test>"
     subject: str | None = None
-    variables: Mapping[str, object] | None = None
+    variables: Mapping[str, object] | bytes | None = None  # bytes: as they are stored
     addressing: Addressing = ANN
     tracked: bool = True
     extra_headers: tuple[tuple[str, str], ...] = ()
@@ -66,7 +66,8 @@ class Wish:
 
 
 def job(wish: Wish) -> ClaimedJob:
-    variables = None if wish.variables is None else JsonObject(json.dumps(wish.variables).encode())
+    given = wish.variables
+    stored = json.dumps(given).encode() if isinstance(given, Mapping) else given
     return ClaimedJob(
         job_id=JOB_ID,
         message_id=MessageId(JOB_ID),
@@ -78,7 +79,7 @@ def job(wish: Wish) -> ClaimedJob:
         subject=wish.subject,
         template_id=TemplateId(7),
         template_version=None,
-        template_vars=variables,
+        template_vars=None if stored is None else JsonObject(stored),
         content_id=None,
         addressing=wish.addressing,
         campaign_id=None,
