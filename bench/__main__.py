@@ -4,11 +4,11 @@ import argparse
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 
 from bench import events, latency, memory, send_path
 
-BENCHES: Mapping[str, Callable[[], Awaitable[list[dict[str, object]]]]] = {
+BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
     "send_path": send_path.bench,
     "events": events.bench,
     "latency": latency.bench,

@@ -19,7 +19,7 @@ body { font-family: sans-serif; color: #222 } h1 { font-size: 22px; margin: 0 0 
 @media (max-width: 600px) { td { padding: 2px } .lead { font-size: 14px } }
 </style></head><body><h1>Hello {{ name }}</h1>
 <p class="lead">Here is what is new this week. We picked these four things for you because of what you liked
-before, and because they are the ones that most of our readers came back to. Have a look, there is no hurry.</p>
+before, and because they are the ones that most of our readers came back to. Have a look; no hurry.</p>
 <table>{% for item in items %}<tr><td>{{ item.title }}</td><td>{{ item.price }}</td></tr>{% endfor %}</table>
 <p><a href="https://news.shop.example/sale">See the sale</a> or
 <a href="https://news.shop.example/about?from=newsletter&amp;week=47">read who we are</a>. Your own page is
@@ -71,7 +71,8 @@ async def make_suppressions(db: Database) -> None:
     async with db.session() as session:
         await session.script(
             "INSERT INTO email_suppression (address_key, scope, reason, source) "
-            f"SELECT 'gone' || n || '@sink.sim.test', 'all', 'BOUNCE', 'import' FROM generate_series(1, {SUPPRESSIONS}) n; "
+            "SELECT 'gone' || n || '@sink.sim.test', 'all', 'BOUNCE', 'import' "
+            f"FROM generate_series(1, {SUPPRESSIONS}) n; "
             "ANALYZE email_suppression"
         )
 

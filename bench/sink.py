@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -29,12 +29,14 @@ async def smtp_sink(port: int, folder: Path) -> AsyncIterator[str]:
             [sys.executable, "-m", "posthouse.simulator", str(settings)],
             "simulator (no smtp-sink here)",
         )
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sink:
-        try:
-            await _until_listening(port)
-            yield name
-        finally:
-            sink.terminate()
+    silent = asyncio.subprocess.DEVNULL
+    sink = await asyncio.create_subprocess_exec(*command, stdout=silent, stderr=silent)
+    try:
+        await _until_listening(port)
+        yield name
+    finally:
+        sink.terminate()
+        await sink.wait()
 
 
 async def _until_listening(port: int) -> None:

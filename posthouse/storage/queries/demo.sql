@@ -31,3 +31,7 @@ SELECT coalesce(sum(CASE to_status WHEN 'SENT' THEN n ELSE 0 END
                   - CASE from_status WHEN 'SENDING' THEN n ELSE 0 END), 0)::bigint
 FROM job_delta
 WHERE stream = $1;
+
+-- name: jobs_in_hand
+-- Ids of jobs in a state, for a benchmark that plays the relay.
+SELECT job_id FROM email_job WHERE status = $1 ORDER BY job_id;
