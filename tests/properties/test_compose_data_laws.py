@@ -6,13 +6,11 @@ from compose_kit import NOW, Wish, composer, job, template
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mimecheck import parse, text_of
-from msgspec.structs import replace
 from selectolax.lexbor import LexborHTMLParser
 
 from posthouse.compose.mime import to_raw
 from posthouse.compose.pipeline import Composed
 from posthouse.domain.errors import RenderFailed
-from posthouse.domain.job import JsonObject
 from posthouse.domain.template import TemplateVersion
 
 _HOUSE = composer()
@@ -153,7 +151,7 @@ def test_any_json_renders_or_says_why(value: object) -> None:
 @given(st.binary(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_as_variables_render_or_say_why(data: bytes) -> None:
-    broken = replace(job(Wish()), template_vars=JsonObject(data))
+    broken = job(Wish(variables=data))
     try:
         assert _HOUSE.try_compose(broken, template(text="x", version=4), NOW) is not None
         assert data == b"" or isinstance(json.loads(data), dict)

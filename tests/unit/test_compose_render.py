@@ -4,14 +4,12 @@ import json
 
 import pytest
 from compose_kit import NOW, Wish, composer, job, template
-from msgspec.structs import replace
 
 from posthouse.compose.bounds import bound_of
 from posthouse.compose.engine import new_environment
 from posthouse.compose.pipeline import Composed
 from posthouse.compose.render import check_template, undeclared
 from posthouse.domain.errors import InvalidTemplate, RenderFailed
-from posthouse.domain.job import JsonObject
 from posthouse.domain.template import TemplateVersion, Variable
 
 
@@ -70,7 +68,7 @@ def test_a_key_called_items_wins_over_the_method() -> None:
     "variables", [b"[]", b"{", b'{"a": 1e999}', b'{"a": "\\ud800"}', b"[" * 100_000, b"\xff"]
 )
 def test_variables_that_are_no_object_end_the_job(variables: bytes) -> None:
-    broken = replace(job(Wish()), template_vars=JsonObject(variables))
+    broken = job(Wish(variables=variables))
     with pytest.raises(RenderFailed):
         composer().try_compose(broken, template(text="{{ a }}"), NOW)
 
