@@ -9,8 +9,6 @@ from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
-import asyncpg
-
 from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import (
     AddressKey,
@@ -24,6 +22,7 @@ from posthouse.domain.ids import (
 from posthouse.domain.job import JsonObject
 from posthouse.domain.stream import Stream
 from posthouse.storage.db import Session, Transaction
+from posthouse.storage.session import LockTimeout
 
 #: How long a group waits for another process that is writing one of its idempotency keys.
 KEY_WAIT = timedelta(seconds=1)
@@ -110,13 +109,11 @@ async def claim_keys(tx: Transaction, promises: Mapping[IdempotencyName, Promise
             [promises[name].body_hash for name in names],
             [promises[name].response for name in names],
         )
-    except NotNow as error:
-        if isinstance(error.__cause__, asyncpg.LockNotAvailableError):
-            raise KeyInUse(
-                "A request with this Idempotency-Key is still under way; ask again for its answer.",
-                retry_after=KEY_WAIT.total_seconds(),
-            ) from error
-        raise
+    except LockTimeout as error:
+        raise KeyInUse(
+            "A request with this Idempotency-Key is still under way; ask again for its answer.",
+            retry_after=KEY_WAIT.total_seconds(),
+        ) from error
     return set(won)
 
 

@@ -4,6 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import TypeVar
+
+import msgspec
 
 from posthouse.domain.event import Event
 from posthouse.domain.ids import AddressKey, CampaignId, EventId, JobId
@@ -13,9 +16,10 @@ from posthouse.domain.suppression import SuppressionReason, SuppressionScope
 from posthouse.storage.db import Session, Transaction
 from posthouse.storage.text import storable
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, slots=True)
-class LockedJob:
+
+class LockedJob(msgspec.Struct, frozen=True, gc=False):
     """A job's row, locked until the transaction ends. Fields in the order of the query's columns."""
 
     job_id: JobId
@@ -29,8 +33,7 @@ class LockedJob:
     day: date
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(msgspec.Struct, frozen=True, gc=False):
     job_id: JobId
     status: Status
     in_doubt: bool
@@ -52,8 +55,7 @@ class Marks:
     unsubscribed_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
+class Delta(msgspec.Struct, frozen=True, gc=False):
     """A change of state as the books see it."""
 
     day: date
@@ -107,12 +109,12 @@ async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
     await tx.fetchval(
         "move_jobs",
         [m.job_id for m in moves],
-        [m.status.value for m in moves],
+        [m.status for m in moves],
         [m.in_doubt for m in moves],
-        [m.due_at for m in moves],
-        [m.sent_at for m in moves],
-        [m.relay for m in moves],
-        [_text(m.provider_message_id) for m in moves],
+        _column([m.due_at for m in moves]),
+        _column([m.sent_at for m in moves]),
+        _column([m.relay for m in moves]),
+        _column([_text(m.provider_message_id) for m in moves]),
         [m.soft_retry for m in moves],
     )
 
@@ -177,25 +179,31 @@ def _text(foreign: str | None) -> str | None:
     return storable(foreign) if foreign else None
 
 
-def _event_columns(events: Sequence[Event]) -> list[list[object]]:
+def _column(values: list[T | None]) -> Sequence[T | None]:
+    """A column of nothing goes as an empty array, which `unnest` fills up with nulls: each element that is
+    sent costs 0.2 µs of our own time."""
+    return values if values.count(None) < len(values) else ()
+
+
+def _event_columns(events: Sequence[Event]) -> list[Sequence[object]]:
     """Events turned on their side: one list a column, in the order insert_events takes them."""
     return [
         [e.job_id for e in events],
         [e.event_id for e in events],
         [e.attempt for e in events],
-        [e.type.value for e in events],
-        [e.origin.value for e in events],
+        [e.type for e in events],
+        [e.origin for e in events],
         [e.occurred_at for e in events],
-        [None if e.bounce is None else e.bounce.value for e in events],
-        [_text(e.reason) for e in events],
-        [e.relay for e in events],
-        [_text(e.provider_message_id) for e in events],
-        [e.smtp_code for e in events],
-        [_text(e.enhanced_code) for e in events],
-        [_text(e.diagnostic) for e in events],
-        [_text(e.url) for e in events],
-        [_text(e.user_agent) for e in events],
+        _column([e.bounce for e in events]),
+        _column([_text(e.reason) for e in events]),
+        _column([e.relay for e in events]),
+        _column([_text(e.provider_message_id) for e in events]),
+        _column([e.smtp_code for e in events]),
+        _column([_text(e.enhanced_code) for e in events]),
+        _column([_text(e.diagnostic) for e in events]),
+        _column([_text(e.url) for e in events]),
+        _column([_text(e.user_agent) for e in events]),
         [e.machine for e in events],
-        [e.template_version for e in events],
-        [e.raw for e in events],
+        _column([e.template_version for e in events]),
+        _column([e.raw for e in events]),
     ]

@@ -35,11 +35,14 @@ class TransactionConflict(NotNow):
     """A deadlock (40P01) or serialisation failure (40001): the transaction may be run again at once."""
 
 
+class LockTimeout(NotNow):
+    """A lock was not to be had within lock_timeout (55P03)."""
+
+
 _GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shutting down, starting up, statement timeout, database dropped
     asyncpg.InsufficientResourcesError,  # too many connections, disk full, out of memory
-    asyncpg.LockNotAvailableError,  # lock_timeout
     asyncpg.ReadOnlySQLTransactionError,  # a standby, in the middle of a fail-over
     asyncpg.IdleInTransactionSessionTimeoutError,
     asyncpg.InternalClientError,  # the server said good-bye between two statements: asyncpg's states tangle
@@ -71,6 +74,8 @@ class Edge:
             return
         if isinstance(error, _CONFLICT):
             raise TransactionConflict("Another transaction was in the way; try again.") from error
+        if isinstance(error, asyncpg.LockNotAvailableError):
+            raise LockTimeout("Somebody else holds what this needs; try again.") from error
         if isinstance(error, _GONE) or self._found_closed(error):
             raise NotNow(f"The database is not available: {_words(error)}.") from error
 

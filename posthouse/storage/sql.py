@@ -28,7 +28,6 @@ _NAME = re.compile(r"--\s*name:\s*(?P<name>\S*)\s*$")
 _FOR = re.compile(r"--\s*for\s+(?P<variable>[a-z]+)\s+in\s+(?P<numbers>[0-9 ]+)$")
 _PLACE = re.compile(r"__([a-z]+)__")
 _FILLING = re.compile(r"[a-z0-9_-]+")
-_EACH = re.compile(r"--\s*for\s+(?P<word>[a-z]+)\s+in(?P<values>(\s+\d+)+)\s*$")
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]*")
 
 
