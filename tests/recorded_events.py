@@ -3,8 +3,10 @@
 import itertools
 import random
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
+from stored_jobs import Eyes, Letter, Stored, accept, enlisted
 
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.ids import InstanceId, JobId, RelayAccount, foreign_event_id, own_event_id
@@ -13,8 +15,6 @@ from posthouse.domain.stream import Stream
 from posthouse.status.apply import Applied, Policy, apply
 from posthouse.storage import jobs
 from posthouse.storage.db import Database, retry_conflicts
-
-from stored_jobs import Eyes, Letter, Stored, accept, enlisted
 
 _numbers = itertools.count(1)
 

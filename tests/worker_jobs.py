@@ -1,7 +1,8 @@
 """Claimed jobs and rendered mails for tests that need no database."""
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+
+from msgspec.structs import replace
 
 from posthouse.domain.ids import AddressKey, JobId, MessageId, uuid7
 from posthouse.domain.job import ClaimedJob

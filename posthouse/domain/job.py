@@ -1,9 +1,10 @@
 """A job is one recipient of one message: what is stored of it and what a worker holds of it."""
 
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import NewType
+
+import msgspec
 
 from posthouse.domain.ids import AddressKey, CampaignId, ContentId, JobId, MessageId, TemplateId
 from posthouse.domain.message import Addressing
@@ -32,16 +33,14 @@ class Status(StrEnum):
 OPEN_STATES = frozenset({Status.PENDING, Status.QUEUED, Status.SENDING, Status.UNKNOWN})
 
 
-@dataclass(frozen=True, slots=True)
-class Held:
+class Held(msgspec.Struct, frozen=True, gc=False):
     """What a worker must show to record a result: the fence (DESIGN.md section 4)."""
 
     job_id: JobId
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
+class ClaimedJob(msgspec.Struct, frozen=True):
     """A job in SENDING, held by the worker that claimed it under this attempt."""
 
     job_id: JobId
@@ -62,7 +61,7 @@ class ClaimedJob:
     due_at: datetime
     expires_at: datetime
     deaths: int  # workers that died holding it; 2 send it to quarantine
-    extra_headers: tuple[tuple[str, str], ...] = field(default=())
+    extra_headers: tuple[tuple[str, str], ...] = ()
 
     @property
     def held(self) -> Held:

@@ -6,9 +6,10 @@ was reported is the end (`tests/properties/test_lifecycle.py` walks every order)
 (accept, claim, cancel, expire) comes from locked rows, so order is no question there.
 """
 
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from typing import assert_never
+
+import msgspec
 
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.job import Status
@@ -135,8 +136,7 @@ TABLE: dict[Status, dict[Signal, Move]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(msgspec.Struct, frozen=True, gc=False):
     """What a decision needs to know of a job: its locked row."""
 
     status: Status
@@ -145,8 +145,7 @@ class Standing:
     in_doubt: bool  # it goes again only because an outcome was unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, gc=False):
     status: Status
     soft_retry: int | None = None  # which soft retry to schedule, 0 = the first
     in_doubt: bool = False

@@ -1,6 +1,8 @@
 """A stored callback becomes events of our own kind, machine opens and clicks marked."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+import msgspec
 
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.event import Event, EventType
@@ -39,4 +41,4 @@ def _marked(event: Event) -> Event:
     if act is None or event.machine:
         return event
     judgement = judge(act, user_agent=event.user_agent)
-    return replace(event, machine=True) if judgement.is_machine else event
+    return msgspec.structs.replace(event, machine=True) if judgement.is_machine else event

@@ -14,7 +14,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Protocol
 
+import msgspec
 import pytest
+
 from posthouse.clock import ManualClock
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
@@ -185,5 +187,5 @@ class EventLaws:
 
 
 def texts_of(event: Event | Unplaced) -> list[str]:
-    values = [getattr(event, field.name) for field in dataclasses.fields(event)]
+    values = msgspec.structs.astuple(event) if isinstance(event, Event) else dataclasses.astuple(event)
     return [value for value in values if isinstance(value, str)]

@@ -4,22 +4,12 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from posthouse.clock import SystemClock
-from posthouse.domain.event import BounceClass, Event, EventType, Origin
-from posthouse.domain.ids import JobId, RelayAccount, own_event_id, uuid7
-from posthouse.domain.job import Held, Status
-from posthouse.domain.stream import Stream
-from posthouse.status.apply import Applied
-from posthouse.status.sweeper import new_watch, sweep_dead
-from posthouse.storage import jobs, leases
-from posthouse.storage.db import Database
-
+from msgspec.structs import replace
 from recorded_events import HOUR, POLICY, Desk, deferred, open_desk, sent, told
 from stored_jobs import (
     PATIENCE,
@@ -31,6 +21,16 @@ from stored_jobs import (
     open_eyes,
     residual,
 )
+
+from posthouse.clock import SystemClock
+from posthouse.domain.event import BounceClass, Event, EventType, Origin
+from posthouse.domain.ids import JobId, RelayAccount, own_event_id, uuid7
+from posthouse.domain.job import Held, Status
+from posthouse.domain.stream import Stream
+from posthouse.status.apply import Applied
+from posthouse.status.sweeper import new_watch, sweep_dead
+from posthouse.storage import jobs, leases
+from posthouse.storage.db import Database
 
 HARD, SOFT, BLOCK = BounceClass.HARD, BounceClass.SOFT, BounceClass.BLOCK
 
@@ -472,8 +472,8 @@ async def test_the_books_balance_after_every_step(desk: Desk, steps: list[str], 
         assert await residual(desk.db) == [], step
 
 
-def _anybody(rng: random.Random) -> Letter:
-    return Letter(f"{next(_people)}@inbox.test", rng.choice(list(Stream)))
+def _anybody(rng: random.Random, expires_in: timedelta = timedelta(hours=1)) -> Letter:
+    return Letter(f"{next(_people)}@inbox.test", rng.choice(list(Stream)), expires_in=expires_in)
 
 
 async def _step(desk: Desk, step: str, ids: list[JobId], rng: random.Random) -> None:
@@ -482,7 +482,7 @@ async def _step(desk: Desk, step: str, ids: list[JobId], rng: random.Random) -> 
     match step:
         case "accept":
             expires = timedelta(seconds=rng.choice([-1, 3600]))
-            ids += await accept(desk.db, [replace(_anybody(rng), expires_in=expires)])
+            ids += await accept(desk.db, [_anybody(rng, expires_in=expires)])
         case "claim":
             await desk.claim(rng.choice([1, 10]), rng.choice(list(Stream)))
         case "tell":

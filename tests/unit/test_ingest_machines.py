@@ -1,12 +1,13 @@
 """Machines are marked, people are not: agents as they are seen in the wild."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
+
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.event import Event, EventType, Origin
 from posthouse.domain.ids import EventId, JobId, RelayAccount, own_event_id, uuid7
