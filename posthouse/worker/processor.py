@@ -22,6 +22,8 @@ EVENTS: Final = 500
 POLL: Final = 0.25
 #: An event may name a job that this database does not have yet only by mistake or after a restore.
 HOMELESS_WAIT: Final = timedelta(hours=1)
+#: The log wakes a callback by its own clock; ours may be behind it.
+CLOCK_SKEW: Final = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,7 @@ async def step(tools: ProcessorTools) -> int:
         homeless = await _record(tools, [event for _, found in read for event in _events(found)])
         failpoint("processor.recorded")
         for held, found in read:
-            await _set_aside(tools, batch, held, found)
-        await _put_off(tools, batch, read, homeless)
+            await _finish(tools, batch, held, found, homeless)
     failpoint("processor.acknowledged")
     return len(read)
 
@@ -78,38 +79,28 @@ async def _record(tools: ProcessorTools, events: Sequence[Event]) -> set[Event]:
     return homeless
 
 
-async def _set_aside(
-    tools: ProcessorTools, batch: CallbackBatch, held: HeldCallback, found: Normalized | Refused
+async def _finish(
+    tools: ProcessorTools,
+    batch: CallbackBatch,
+    held: HeldCallback,
+    found: Normalized | Refused,
+    homeless: set[Event],
 ) -> None:
-    """Bodies that cannot be read, and events that name no job of ours."""
+    """Set aside what cannot be read, or names no job of ours. A job that is only unknown yet is looked for
+    once more after an hour, and nothing of its callback is set aside before."""
     if isinstance(found, Refused):
         await _bury(tools, batch, held, found.reason, held.callback.body)
         return
     await tools.suppress(found.unplaced)
+    lost = [event for event in found.events if event in homeless] if homeless else []
+    if lost and tools.clock.now() - held.received_at < HOMELESS_WAIT - CLOCK_SKEW:
+        await batch.postpone(held, held.received_at + HOMELESS_WAIT)
+        return
+    await tools.suppress([_unplaced(event) for event in lost])
     for unplaced in found.unplaced:
         await _bury(tools, batch, held, "names no job of ours", unplaced.raw)
-
-
-async def _put_off(
-    tools: ProcessorTools,
-    batch: CallbackBatch,
-    read: Sequence[tuple[HeldCallback, Normalized | Refused]],
-    homeless: set[Event],
-) -> None:
-    """Events whose job is unknown are looked at once more after an hour, then set aside."""
-    if not homeless:
-        return
-    now = tools.clock.now()
-    for held, found in read:
-        lost = [event for event in _events(found) if event in homeless]
-        if not lost:
-            continue
-        if now - held.received_at < HOMELESS_WAIT:
-            await batch.postpone(held, held.received_at + HOMELESS_WAIT)
-            continue
-        await tools.suppress([_unplaced(event) for event in lost])
-        for event in lost:
-            await _bury(tools, batch, held, "its job is not known", event.raw or b"")
+    for event in lost:
+        await _bury(tools, batch, held, "its job is not known", event.raw or b"")
 
 
 def _unplaced(event: Event) -> Unplaced:
