@@ -32,6 +32,7 @@ from posthouse.intake.validate import Rules
 from posthouse.relays.base import RawCallback
 from posthouse.simulator.main import run as run_simulator
 from posthouse.storage import links
+from posthouse.storage.background import in_background
 from posthouse.storage.dbclock import DatabaseClock
 from posthouse.storage.partitions import missing
 from posthouse.web import server
@@ -169,15 +170,33 @@ async def _work(
         worker = Worker(source, tools.router, slots, lambda jobs, finished: handle(tools, jobs, finished))
         house.metrics.slots_used.labels(stream.value).set_function(lambda: slots.used)
         await lease.enlist(role, stream)
-        async with asyncio.TaskGroup() as group:
-            around = [group.create_task(lease.keep()), group.create_task(recorder.run())]
-            if port is not None:
-                around.append(group.create_task(_serve_ops(house, port)))
-            await worker.run(stop)
-            for task in around:
-                task.cancel()
-        if worker.idle:
-            await lease.retire()
+        ending = asyncio.Event()
+        async with in_background(_keep(lease, ending), "lease"):
+            async with asyncio.TaskGroup() as group:
+                around = [
+                    group.create_task(_pass_on(stop, ending)),
+                    group.create_task(recorder.run()),
+                ]
+                if port is not None:
+                    around.append(group.create_task(_serve_ops(house, port)))
+                await worker.run(ending)
+                for task in around:
+                    task.cancel()
+            if worker.idle:
+                await lease.retire()
+
+
+async def _keep(lease: Lease, ending: asyncio.Event) -> None:
+    """A worker without its lease drains before it ends: what relays have told it is recorded, late or not."""
+    try:
+        await lease.keep()
+    finally:
+        ending.set()
+
+
+async def _pass_on(told: asyncio.Event, ending: asyncio.Event) -> None:
+    await told.wait()
+    ending.set()
 
 
 def new_instance(house: House) -> InstanceId:

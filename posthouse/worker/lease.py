@@ -56,6 +56,7 @@ class Lease:
                 log.warning("beat not confirmed", instance=str(self.instance), reason=error.message)
                 continue
             if not alive:
+                self._confirmed = float("-inf")
                 raise LeaseLost(
                     "This worker was declared dead while it lived (it was stopped, or cut off from the "
                     "database); its jobs were taken over. It ends now: start it again."
