@@ -210,7 +210,8 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
             f"{chosen} is not there. Name an existing file with --config or POSTHOUSE_CONFIG."
         )
     else:
-        table, source = tomllib.loads(DEVELOPMENT), "the built-in development configuration"
+        folder = environ.get("POSTHOUSE_DATA_DIR", HouseSettings().data_dir)
+        table, source = tomllib.loads(DEVELOPMENT.format(folder=folder)), "the built-in configuration"
     return settings_from(_with_environment(table, environ), source)
 
 
@@ -315,7 +316,7 @@ simulator = true
 [relays.sim-sendgrid]
 kind = "sendgrid"
 base_url = "http://127.0.0.1:8031"
-api_key_file = ".posthouse/simulator/sendgrid.key"
-webhook_key_file = ".posthouse/simulator/sendgrid.pub"
+api_key_file = "{folder}/simulator/sendgrid.key"
+webhook_key_file = "{folder}/simulator/sendgrid.pub"
 simulator = true
 """
