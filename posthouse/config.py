@@ -33,46 +33,67 @@ class _Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class StreamSettings(_Settings, frozen=True, kw_only=True):
-    """[streams.transactional] and [streams.marketing]. Nothing named here may stand in both."""
+    """[streams.transactional] and [streams.marketing]. The first four must differ between the two."""
 
+    #: Names of [relays.*] tables, in the order in which they are tried.
     relays: list[RelayAccount]
+    #: Domains that mail of this stream may be from.
     from_domains: list[str]
+    #: Where readers reach the track role: pixels, links and unsubscribe pages begin with it.
     tracking_url: str
+    #: Domain of the envelope sender, where bounce mails go.
     bounce_domain: str
+    #: A mail that was not sent this long after it was due ends EXPIRED (at most 7d); a mail may say its own.
     expires_after: timedelta
+    #: Messages one worker may have in hand: so many are in doubt when it is killed.
     slots: Positive = 128
     #: How long an outcome may stay unknown before it is settled.
     unknown_after: timedelta
     #: Where the relay's silence proves nothing: send again (True) or hold for the operator (False).
     repeat_unknown: bool
+    #: A mailbox that somebody reads, for List-Unsubscribe beside the one-click URL; empty: the URL alone.
     unsubscribe_mailto: str = ""
+    #: Domain of the List-Id header (RFC 2919); empty: the first of from_domains.
     list_id: str = ""
+    #: Nothing reads it yet.
     postal_address: str = ""
 
 
 class SmtpAccountSettings(_Settings, frozen=True, kw_only=True, tag="smtp", tag_field="kind"):
     """[relays.NAME] with kind = "smtp": any SMTP submission server."""
 
+    #: The server's name or address.
     host: str
     port: Port = 587
+    #: STARTTLS is required once chosen: there is no silent fall-back to clear text.
     tls: Literal["none", "starttls", "implicit"] = "starttls"
+    #: For AUTH; empty: no signing in.
     user: str = ""
+    #: Name of the environment variable that holds the password.
     password_env: str = ""
+    #: File that holds the password.
     password_file: str = ""
+    #: Connections of one worker.
     max_connections: Positive = 8
-    simulator: bool = False  # takes mail for reserved domains; never a real relay
+    #: The server is ours: it may be mailed at reserved domains and signed in to in clear text.
+    simulator: bool = False
 
 
 class SendGridAccountSettings(_Settings, frozen=True, kw_only=True, tag="sendgrid", tag_field="kind"):
     """[relays.NAME] with kind = "sendgrid": SendGrid v3, or what speaks its protocol."""
 
+    #: Name of the environment variable that holds the API key.
     api_key_env: str = ""
+    #: File that holds the API key.
     api_key_file: str = ""
     base_url: str = "https://api.sendgrid.com"
-    #: Base64 DER of the Event Webhook's verification key, or a file that holds it.
+    #: The Event Webhook's verification key, base64 DER as SendGrid shows it, or PEM. It is public.
     webhook_key: str = ""
+    #: File that holds the verification key. One of the two is needed: unsigned webhooks are not taken.
     webhook_key_file: str = ""
+    #: Requests of one worker under way at a time.
     max_concurrency: Positive = 64
+    #: The server is ours: it may be at a private address and be mailed at reserved domains.
     simulator: bool = False
 
 
@@ -80,27 +101,41 @@ RelaySettings = SmtpAccountSettings | SendGridAccountSettings
 
 
 class HouseSettings(_Settings, frozen=True, kw_only=True):
+    """Where the house lives. Each role serves /metrics, /healthz and /readyz on its port."""
+
+    #: Keys, logs, the link cache and the embedded database. POSTHOUSE_DATA_DIR wins.
     data_dir: str = ".posthouse"
+    #: Address that every port is bound to.
     host: str = "127.0.0.1"
+    #: The API and the relays' webhooks.
     api_port: Port = 8025
+    #: Pixels, links and unsubscribe pages.
     track_port: Port = 8026
-    #: Each role serves /metrics, /healthz and /readyz; the API and tracking roles on their own port.
+    #: Probes and metrics of the processor.
     processor_port: Port = 8027
+    #: Probes and metrics of each stream's worker.
     worker_ports: dict[Stream, Port] = msgspec.field(
         default_factory=lambda: {Stream.TRANSACTIONAL: 8028, Stream.MARKETING: 8029}
     )
+    #: Largest request body.
     max_body_bytes: Positive = 10_000_000
+    #: Most recipients of one mail, To, Cc and Bcc together.
     max_recipients: Positive = 50
 
 
 class DatabaseSettings(_Settings, frozen=True, kw_only=True):
-    url: str = ""  # empty: the embedded PostgreSQL in data_dir; DATABASE_URL wins over both
+    """Which PostgreSQL (15 or newer) is the house's."""
+
+    #: postgresql://...; empty: the embedded one in data_dir. DATABASE_URL wins.
+    url: str = ""
+    #: Most connections of each of a role's two pools.
     pool_size: Positive = 8
 
 
 class LeaseSettings(_Settings, frozen=True, kw_only=True):
-    """How it is known that a worker is dead (DESIGN.md section 4)."""
+    """How it is known that a worker is dead (docs/adr/0003-leases-belong-to-processes.md)."""
 
+    #: Each worker says so often that it lives.
     beat_every: timedelta = timedelta(seconds=2)
     #: A worker whose last confirmed beat is older does not begin a hand-over.
     begin_within: timedelta = timedelta(seconds=5)
@@ -111,31 +146,45 @@ class LeaseSettings(_Settings, frozen=True, kw_only=True):
 class RetrySettings(_Settings, frozen=True, kw_only=True):
     """Hand-over trouble backs off with full jitter; soft bounces have a schedule of their own."""
 
+    #: The first wait after a relay's trouble; each further one may be twice as long.
     base: timedelta = timedelta(seconds=1)
+    #: The longest wait.
     cap: timedelta = timedelta(minutes=5)
     #: The longest wait that a reply may imply (greylisting, a quota): it is tried again by then.
     longest_hint: timedelta = timedelta(hours=4)
+    #: Waits before each retry of a soft bounce; after the last one the mail bounces and suppresses.
     soft_bounce: list[timedelta] = msgspec.field(
         default_factory=lambda: [timedelta(hours=1), timedelta(hours=6), timedelta(hours=17)]
     )
 
 
 class RetentionSettings(_Settings, frozen=True, kw_only=True):
+    """How long rows are kept."""
+
+    #: Mails, their bodies and their events. At least 45d: a job can live that long.
     jobs: timedelta = timedelta(days=45)
+    #: What tracked links lead to. At least as long as jobs.
     links: timedelta = timedelta(days=400)
+    #: Answers to requests with an Idempotency-Key.
     idempotency_keys: timedelta = timedelta(hours=24)
 
 
 class SimulationSettings(_Settings, frozen=True, kw_only=True):
-    """What relays with `simulator = true` pretend. `time_scale`: seconds of ours for one of their world."""
+    """What relays with `simulator = true` pretend."""
 
+    #: Where it can be asked what arrived, and be given faults (GET /sim/messages).
     control_port: Port = 8032
+    #: The same seed is the same world.
     seed: int = 1
+    #: Seconds of ours for one second of that world.
     time_scale: Annotated[float, msgspec.Meta(gt=0)] = 1.0
+    #: Whether messages can be read again, or only their ledger is kept.
     keep_bodies: bool = True
 
 
 class Settings(_Settings, frozen=True, kw_only=True):
+    """The whole configuration."""
+
     streams: dict[Stream, StreamSettings]
     relays: dict[RelayAccount, RelaySettings]
     house: HouseSettings = HouseSettings()
@@ -275,7 +324,7 @@ def _check(settings: Settings, source: str) -> None:
 
 
 def _refuse_shared(settings: Settings, source: str) -> None:
-    """The two streams share nothing that one of them could spoil for the other (DESIGN.md section 1)."""
+    """The two streams share nothing that one of them could spoil for the other."""
     one, other = (settings.streams[stream] for stream in Stream)
     shared: dict[str, set[str]] = {
         "relays": set(map(str, one.relays)) & set(map(str, other.relays)),

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import pytest_asyncio
+
 from posthouse.storage.db import Database, PoolKind, Wire, open_pool, open_wire
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
 from posthouse.storage.migrate import migrate

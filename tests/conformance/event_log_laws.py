@@ -10,11 +10,11 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from stored_jobs import PATIENCE
+
 from posthouse.bus.port import CallbackBatch, EventLog, HeldCallback
 from posthouse.domain.ids import RelayAccount
 from posthouse.relays.base import RawCallback
-
-from stored_jobs import PATIENCE
 
 ACCOUNT = RelayAccount("news")
 

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from stored_jobs import PATIENCE, Letter, Stored, StoredEvent
+
 from posthouse.bus.port import JobSource
 from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import InstanceId, JobId
 from posthouse.domain.job import ClaimedJob, Held, Status
 from posthouse.domain.stream import Stream
-
-from stored_jobs import PATIENCE, Letter, Stored, StoredEvent
 
 TRANSACTIONAL, MARKETING = Stream.TRANSACTIONAL, Stream.MARKETING
 

@@ -20,6 +20,7 @@ from enum import StrEnum
 from typing import Protocol
 
 import pytest
+
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.relays.base import (
     Accepted,

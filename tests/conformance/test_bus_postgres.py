@@ -10,17 +10,6 @@ from uuid import UUID
 import pytest
 from event_log_laws import EventLogLaws, callback, drained
 from job_source_laws import TRANSACTIONAL, JobSourceHarness, JobSourceLaws, ids_of, take
-from posthouse.bus.port import EventLog, JobSource
-from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, PostgresJobs, QuarantinedJobs
-from posthouse.clock import ManualClock
-from posthouse.domain.errors import NotNow
-from posthouse.domain.ids import InstanceId, JobId
-from posthouse.domain.job import ClaimedJob, Status
-from posthouse.domain.stream import Stream
-from posthouse.storage.db import Database, PoolKind, open_pool
-from posthouse.storage.hints import Hinter, Listener
-from posthouse.storage.sql import Queries
-
 from stored_jobs import (
     Eyes,
     Letter,
@@ -33,6 +22,17 @@ from stored_jobs import (
     open_eyes,
     residual,
 )
+
+from posthouse.bus.port import EventLog, JobSource
+from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, PostgresJobs, QuarantinedJobs
+from posthouse.clock import ManualClock
+from posthouse.domain.errors import NotNow
+from posthouse.domain.ids import InstanceId, JobId
+from posthouse.domain.job import ClaimedJob, Status
+from posthouse.domain.stream import Stream
+from posthouse.storage.db import Database, PoolKind, open_pool
+from posthouse.storage.hints import Hinter, Listener
+from posthouse.storage.sql import Queries
 
 
 class Jobs:

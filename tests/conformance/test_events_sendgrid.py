@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from event_laws import RECIPIENT, EventHarness, EventLaws
+
 from posthouse.clock import ManualClock
 from posthouse.domain.event import BounceClass, EventType
 from posthouse.domain.ids import JobId, RelayAccount

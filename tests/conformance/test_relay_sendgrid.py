@@ -9,6 +9,8 @@ from typing import Self
 
 import pytest
 from fake_sendgrid import NOW, THROTTLE_HINT, FakeSendGrid, Request, error, http
+from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
+
 from posthouse.clock import ManualClock
 from posthouse.domain.event import BounceClass
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
@@ -26,7 +28,6 @@ from posthouse.relays.base import (
     TryLater,
 )
 from posthouse.relays.sendgrid import SendGridAccount, SendGridRelay
-from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 KEY = "SG.a-key-that-must-not-show"
 

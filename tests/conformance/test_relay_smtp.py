@@ -11,14 +11,15 @@ from email.policy import SMTP, default
 from uuid import UUID
 
 import pytest
+from relay_laws import Fault, Letter, Mail, Received, RelayHarness, RelayLaws
+from smtp_scripted import ScriptedSmtp, Taken
+
 from posthouse.clock import SystemClock
 from posthouse.domain.ids import JobId, RelayAccount
 from posthouse.domain.message import Addressing, Mailbox, RawMail, Rendered
 from posthouse.domain.stream import Stream
 from posthouse.relays.base import Relay
 from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Timeouts, Tls
-from relay_laws import Fault, Letter, Mail, Received, RelayHarness, RelayLaws
-from smtp_scripted import ScriptedSmtp, Taken
 
 JOB = JobId(UUID(int=7))
 QUICK = Timeouts(connect=1.0, greeting=1.0, command=1.0, data=1.0, block=1.0, final_dot=1.0, check_every=0.02)

@@ -9,6 +9,8 @@ from uuid import UUID
 
 import pytest
 import uvloop
+from smtp_scripted import Script, ScriptedSmtp
+
 from posthouse.clock import Clock, ManualClock, SystemClock
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.event import BounceClass
@@ -26,7 +28,6 @@ from posthouse.relays.base import (
 )
 from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Timeouts, Tls
 from posthouse.relays.smtp_pool import SessionPool
-from smtp_scripted import Script, ScriptedSmtp
 
 LOCK_STEP = ("SIZE 6000000", "8BITMIME")
 QUICK = Timeouts(connect=1.0, greeting=1.0, command=1.0, data=1.0, block=1.0, final_dot=1.0, check_every=0.02)

@@ -8,6 +8,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+
 from posthouse.domain.event import EventType
 from posthouse.domain.ids import day_of, first_of_day, uuid7
 from posthouse.domain.job import Status

@@ -15,6 +15,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from api_house import running_api
+
 from posthouse.cli.exits import Exit
 from posthouse.cli.main import main
 from posthouse.domain.ids import day_of, uuid7

@@ -2,6 +2,7 @@ import asyncio
 from datetime import UTC, datetime
 
 import pytest
+
 from posthouse.clock import ManualClock, SystemClock
 from posthouse.storage.db import Database
 from posthouse.storage.dbclock import DatabaseClock

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.storage.db import open_wire
 from posthouse.storage.embedded import Durability, EmbeddedPostgres

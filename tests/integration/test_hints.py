@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+
 from posthouse.storage.db import Database, PoolKind, open_pool, open_wire
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
 from posthouse.storage.hints import HINT_INTERVAL, Hinter, Listener

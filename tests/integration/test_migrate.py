@@ -2,6 +2,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+
 from posthouse.domain.errors import NotNow
 from posthouse.storage.db import open_wire
 from posthouse.storage.migrate import MigrationRefused, load_migrations, migrate, pending

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
+
 from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.domain.ids import day_of, first_of_day, uuid7
 from posthouse.domain.job import Status

@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
+
 from posthouse.clock import SystemClock
 from posthouse.domain.ids import JobId, RelayAccount
 from posthouse.domain.message import RawMail

@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 import pytest_asyncio
+
 from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.storage.db import (
     Database,

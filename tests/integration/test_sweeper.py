@@ -6,6 +6,18 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from recorded_events import POLICY, Desk, open_desk, sent
+from stored_jobs import (
+    PATIENCE,
+    Letter,
+    accept,
+    enlisted,
+    make_today,
+    new_worker,
+    open_eyes,
+    residual,
+)
+
 from posthouse.clock import ManualClock
 from posthouse.domain.errors import NotNow
 from posthouse.domain.event import EventType
@@ -24,18 +36,6 @@ from posthouse.status.sweeper import (
 from posthouse.storage import jobs, leases
 from posthouse.storage.db import Database, PoolKind, Session, open_pool
 from posthouse.worker.lease import Lease, LeaseLost, LeaseTerms
-
-from recorded_events import POLICY, Desk, open_desk, sent
-from stored_jobs import (
-    PATIENCE,
-    Letter,
-    accept,
-    enlisted,
-    make_today,
-    new_worker,
-    open_eyes,
-    residual,
-)
 
 DEAD_AFTER = timedelta(seconds=10)
 TRANSACTIONAL, MARKETING = Stream.TRANSACTIONAL, Stream.MARKETING

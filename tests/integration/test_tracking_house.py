@@ -13,6 +13,7 @@ from uuid import UUID
 import aiohttp
 import pytest
 import uvicorn
+
 from posthouse.clock import SystemClock
 from posthouse.compose.tracking import hash_text, link_hash
 from posthouse.compose.unsubscribe import Unsubscribe, UnsubscribeTokens

@@ -5,6 +5,7 @@ from itertools import product
 
 from hypothesis import given
 from hypothesis import strategies as st
+
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.ids import JobId, foreign_event_id, uuid7
 from posthouse.domain.job import OPEN_STATES, Status

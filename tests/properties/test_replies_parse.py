@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+
 from posthouse.replies.classify import ReplyClass, Stage, Verdict, classify
 from posthouse.replies.reply import MAX_LINE_BYTES, MAX_REPLY_BYTES, MAX_TEXT, Reply, ReplyReader
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from posthouse.clock import ManualClock
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.ids import JobId, RelayAccount, uuid7

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from posthouse.domain.ids import JobId
 from posthouse.domain.message import RawMail
 from posthouse.relays.base import RejectedMessage

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from posthouse.domain.errors import InvalidInput, NotFound
 from posthouse.domain.ids import uuid7
 from posthouse.domain.job import OPEN_STATES, Status

@@ -1,4 +1,5 @@
 import pytest
+
 from posthouse.cli.call import cell
 from posthouse.cli.exits import Exit, exit_of
 from posthouse.cli.main import anywhere, main

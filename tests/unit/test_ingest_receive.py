@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 import pytest
+
 from posthouse.bus.port import CallbackBatch
 from posthouse.domain.errors import NotNow
 from posthouse.domain.event import Event

@@ -16,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from yarl import URL
+
 from posthouse.net.client import (
     ClientLimits,
     Denied,
@@ -27,7 +29,6 @@ from posthouse.net.client import (
     Withheld,
 )
 from posthouse.net.guard import EgressPolicy
-from yarl import URL
 
 TRICKS = [
     "https://127.0.0.1:{port}/", "https://127.1:{port}/", "https://127.0.1:{port}/", "https://2130706433:{port}/",

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
+
 from posthouse.net.guard import EgressDenied, EgressGuard, EgressPolicy, is_public
 
 NOT_PUBLIC = [

@@ -1,6 +1,7 @@
 """Every rule decides its own example, and the table as a whole decides what the standards say."""
 
 import pytest
+
 from posthouse.replies.classify import RULES, ReplyClass, Rule, Stage, classify
 from posthouse.replies.reply import Reply, ReplyReader
 

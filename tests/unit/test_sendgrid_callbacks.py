@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
 from posthouse.clock import ManualClock
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.event import BounceClass, Event, EventType

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 import pytest
+
 from posthouse.domain.ids import JobId
 from posthouse.domain.message import RawMail
 from posthouse.relays.base import RejectedMessage

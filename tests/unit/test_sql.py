@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from posthouse.storage.sql import BrokenQuery, Queries, filled, load_queries, parse
 
 _FILE = """\

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from posthouse.clock import ManualClock
 from posthouse.compose.tracking import hash_text, link_hash
 from posthouse.compose.unsubscribe import Unsubscribe, UnsubscribeTokens

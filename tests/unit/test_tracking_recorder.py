@@ -9,6 +9,7 @@ from pathlib import Path
 from uuid import UUID
 
 import pytest
+
 from posthouse.clock import SystemClock
 from posthouse.domain.errors import NotNow
 from posthouse.domain.event import Event, EventType, Origin

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from posthouse.domain.event import Event, EventType, Origin
 from posthouse.domain.ids import EventId, JobId
 from posthouse.web.spool import Spool
