@@ -7,7 +7,6 @@ from uuid import UUID
 from posthouse.domain.ids import unix_ms_of
 from posthouse.storage.db import Database
 
-_DAY_MS = 86_400_000
 _LAST_MS = (1 << 48) - 1
 _MAX_EVENTS = 1000  # of one mail; an address opened ten thousand times has no longer timeline
 
@@ -73,7 +72,7 @@ class MailRecord:
 
 async def find(db: Database, any_id: UUID) -> MailRecord | None:
     """By a message's id, with all its recipients, or by one recipient's; None when there is none."""
-    first, end = _day_bounds(any_id)
+    first, end = bounds(any_id)
     async with db.session() as session:
         jobs = await session.fetch_into(JobRecord, "mail_jobs", any_id, first, end)
         if not jobs:
@@ -83,7 +82,11 @@ async def find(db: Database, any_id: UUID) -> MailRecord | None:
     return MailRecord(tuple(jobs), tuple(events))
 
 
-def _day_bounds(any_id: UUID) -> tuple[UUID, UUID]:
-    """The ids of the day an id would belong to, whatever UUID it is: a message's jobs share a day."""
-    start = unix_ms_of(any_id) // _DAY_MS * _DAY_MS
-    return UUID(int=start << 80), UUID(int=min(start + _DAY_MS, _LAST_MS) << 80)
+def bounds(any_id: UUID) -> tuple[UUID, UUID]:
+    """The ids of the millisecond that an id names: a message's jobs are made in one.
+
+    That is their partition, and few rows of it whichever index the planner takes: given the bounds of the
+    day it read every job of the day, where the partition was last analysed while it was empty.
+    """
+    ms = min(unix_ms_of(any_id), _LAST_MS - 1)
+    return UUID(int=ms << 80), UUID(int=(ms + 1) << 80)
