@@ -49,7 +49,7 @@ class StreamSettings(_Settings, frozen=True, kw_only=True):
     slots: Positive = 128
     #: How long an outcome may stay unknown before it is settled.
     unknown_after: timedelta
-    #: Where the relay's silence proves nothing: send again (True) or hold for the operator (False).
+    #: Where the relay's silence proves nothing: send again, or hold for the operator.
     repeat_unknown: bool
     #: A mailbox that somebody reads, for List-Unsubscribe beside the one-click URL; empty: the URL alone.
     unsubscribe_mailto: str = ""
@@ -64,6 +64,7 @@ class SmtpAccountSettings(_Settings, frozen=True, kw_only=True, tag="smtp", tag_
 
     #: The server's name or address.
     host: str
+    #: 587 is submission with STARTTLS; with tls = "implicit" usually 465 (RFC 8314).
     port: Port = 587
     #: STARTTLS is required once chosen: there is no silent fall-back to clear text.
     tls: Literal["none", "starttls", "implicit"] = "starttls"
@@ -86,6 +87,7 @@ class SendGridAccountSettings(_Settings, frozen=True, kw_only=True, tag="sendgri
     api_key_env: str = ""
     #: File that holds the API key.
     api_key_file: str = ""
+    #: https://api.eu.sendgrid.com for an account in the EU region.
     base_url: str = "https://api.sendgrid.com"
     #: The Event Webhook's verification key, base64 DER as SendGrid shows it, or PEM. It is public.
     webhook_key: str = ""
