@@ -40,6 +40,7 @@ class Stock:
     dsn: str
     pending: list[UUID]  # of today
     sending: list[UUID]  # of today, claimed by `worker`
+    doubts: list[UUID]  # of today
     old: list[UUID]  # sent, of three days
     contents: list[UUID]
     worker: UUID
@@ -121,10 +122,10 @@ async def _filled(dsn: str) -> Stock:
                 month=today.replace(day=1),
             )
         )
-        pending, sending, old, contents = [await filler.column(UUID, q.name) for q in _SAMPLES.all()]
+        pending, sending, doubts, old, contents = [await filler.column(UUID, q.name) for q in _SAMPLES.all()]
     finally:
         await filler.close()
-    return Stock(dsn, pending, sending, old, contents, worker)
+    return Stock(dsn, pending, sending, doubts, old, contents, worker)
 
 
 _SAMPLES: Final = Queries(
@@ -133,6 +134,7 @@ _SAMPLES: Final = Queries(
         for name, column, where in (
             ("pending", "job_id", "FROM email_job WHERE status = 'PENDING' AND job_id > uuidv7('-1 hour')"),
             ("sending", "job_id", "FROM email_job WHERE status = 'SENDING'"),
+            ("doubts", "job_id", "FROM email_job WHERE status = 'UNKNOWN'"),
             ("old", "job_id", "FROM made WHERE status = 'SENT' AND day BETWEEN 10 AND 12 AND n % 15 = 0"),
             ("contents", "content_id", "FROM email_content WHERE content_id < uuidv7('-40 days')"),
         )
@@ -210,8 +212,8 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     "count_deaths": _by_ids(lambda s: s.sending),
     "doubts_due": lambda s: [],
     "hold_doubts": lambda s: [
-        s.old,
-        *_lowest_and_highest(s.old),
+        s.doubts,
+        *_lowest_and_highest(s.doubts),
         datetime.now(UTC),
         "UNKNOWN",
     ],
