@@ -39,15 +39,17 @@ NEWSLETTER: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """A post. `to` is its name everywhere: in the key, in the database, at the far end."""
+    """A post. `to` is its name everywhere: in the key, in the database, at the far end; `number` tells
+    several to one address apart."""
 
     to: str
     stream: Stream
     extra: Mapping[str, object] = field(default_factory=dict)
+    number: int = 0
 
     @property
     def key(self) -> str:
-        return f"{self.stream}-{self.to}"
+        return f"{self.stream}-{self.to}-{self.number}"
 
     def body(self) -> dict[str, object]:
         variables = {"order": self.to.partition("@")[0]}

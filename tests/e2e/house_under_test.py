@@ -114,8 +114,8 @@ SELECT count(*) FROM email_job WHERE to_address LIKE $1 AND status = $2;
 SELECT count(*) FROM relay_inbox WHERE not_before <= now() + interval '1 minute';
 -- name: declared_dead
 SELECT count(*) FROM worker WHERE pid = $1 AND dead_at IS NOT NULL;
--- name: flip
-UPDATE email_job SET status = $2 WHERE job_id = ANY($1::uuid[]);
+-- name: set_aside
+SELECT count(*) FROM dead_letter;
 """
 
 
