@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from bench.house import PORTS, BenchHouse, bench_house, ports
+from bench.house import BY_SENDGRID, PORTS, BenchHouse, bench_house, ports
 from bench.latency import until_ready
 from bench.seed import accept
 from posthouse.app.adapters import signing_key_path
@@ -29,44 +29,9 @@ EVENTS_EACH = 2  # processed, delivered
 BATCH = 100
 CLIENTS = 8
 
-CONFIGURATION = """
-[house]
-data_dir = "{folder}"
-api_port = {api}
-track_port = {track}
-processor_port = {processor}
-worker_ports = {{ transactional = {one}, marketing = {two} }}
-
-[streams.transactional]
-relays = ["tx"]
-from_domains = ["shop.example"]
-tracking_url = "http://127.0.0.1:{track}"
-bounce_domain = "bounce.shop.example"
-
-[streams.marketing]
-relays = ["mk"]
-from_domains = ["news.shop.example"]
-tracking_url = "http://localhost:{track}"
-bounce_domain = "bounce.news.shop.example"
-
-[relays.tx]
-kind = "smtp"
-host = "127.0.0.1"
-port = {tx}
-tls = "none"
-simulator = true
-
-[relays.mk]
-kind = "sendgrid"
-base_url = "http://127.0.0.1:{mk}"
-api_key_file = "{folder}/simulator/mk.key"
-webhook_key_file = "{folder}/simulator/mk.pub"
-simulator = true
-"""
-
 
 async def bench() -> list[dict[str, object]]:
-    async with bench_house(CONFIGURATION, ports(*PORTS)) as house:
+    async with bench_house(BY_SENDGRID, ports(*PORTS)) as house:
         await accept(house.db, Stream.MARKETING, JOBS, datetime.now(UTC))
         ids = await _hand_over_all(house)
         calls = list(_signed_batches(house, ids))

@@ -65,11 +65,11 @@ class BenchHouse:
 
 
 @asynccontextmanager
-async def bench_house(configuration: str, ports: Mapping[str, int]) -> AsyncIterator[BenchHouse]:
-    """`configuration` may name `{folder}` and the ports; 45 day partitions stand."""
+async def bench_house(marketing: str, ports: Mapping[str, int]) -> AsyncIterator[BenchHouse]:
+    """`marketing`: how its relay is reached (BY_SMTP, BY_SENDGRID). 45 day partitions stand."""
     folder = Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
     os.chmod(folder, 0o755)
-    (folder / "posthouse.toml").write_text(configuration.format(folder=folder, **ports))
+    (folder / "posthouse.toml").write_text((CONFIGURATION + marketing).format(folder=folder, **ports))
     settings = load(folder / "posthouse.toml", {})
     make_simulator_keys(settings)
     try:
@@ -126,11 +126,19 @@ tls = "none"
 simulator = true
 
 [relays.mk]
-kind = "smtp"
+simulator = true
+"""
+
+#: Marketing over SMTP, for the send path; or over SendGrid's protocol, for its events.
+BY_SMTP = """kind = "smtp"
 host = "127.0.0.1"
 port = {mk}
 tls = "none"
-simulator = true
+"""
+BY_SENDGRID = """kind = "sendgrid"
+base_url = "http://127.0.0.1:{mk}"
+api_key_file = "{folder}/simulator/mk.key"
+webhook_key_file = "{folder}/simulator/mk.pub"
 """
 
 PORTS = ("api", "track", "processor", "one", "two", "tx", "mk")

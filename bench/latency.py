@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
-from bench.house import CONFIGURATION, PORTS, BenchHouse, bench_house, ports
+from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, ports
 from bench.seed import accept, make_suppressions, make_template
 from bench.sink import smtp_sink
 from posthouse.cli.demo.client import Api
@@ -23,7 +23,7 @@ EVERY = 0.02  # seconds between two posts
 async def bench() -> list[dict[str, object]]:
     named = ports(*PORTS)
     async with (
-        bench_house(CONFIGURATION, named) as house,
+        bench_house(BY_SMTP, named) as house,
         smtp_sink(named["mk"], house.folder) as sink,
         smtp_sink(named["tx"], house.folder),
     ):

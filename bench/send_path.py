@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from bench.house import (
-    CONFIGURATION,
+    BY_SMTP,
     PARTITIONS,
     PORTS,
     BenchHouse,
@@ -33,7 +33,7 @@ async def bench() -> list[dict[str, object]]:
 
 async def one(workers: int, mails: int) -> dict[str, object]:
     named = ports(*PORTS)
-    async with bench_house(CONFIGURATION, named) as house, smtp_sink(named["mk"], house.folder) as sink:
+    async with bench_house(BY_SMTP, named) as house, smtp_sink(named["mk"], house.folder) as sink:
         reference = await asyncio.to_thread(source_rate, named["mk"], SOURCE_MAILS, 8)
         await make_template(house.db)
         await make_suppressions(house.db)
