@@ -1,7 +1,5 @@
 """The reference of every setting, made from posthouse/config.py itself.
 
-    python -m posthouse.cli.config_docs > docs/configuration.md
-
 Keys, types and defaults come from the settings' classes, descriptions from the `#:` comments above their
 fields. The prose around them is `configuration.md` in this folder.
 """
@@ -9,7 +7,6 @@ fields. The prose around them is `configuration.md` in this folder.
 import ast
 import inspect
 import re
-import sys
 import tomllib
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
@@ -45,7 +42,7 @@ _TABLES: Final = re.compile(r'\[[^\]]+\](?: and \[[^\]]+\]| with kind = "\w+")[.
 
 def reference() -> str:
     """The whole page."""
-    page = Template((resources.files("posthouse.cli") / "configuration.md").read_text(encoding="utf-8"))
+    page = Template((resources.files("posthouse.cli.docs") / "configuration.md").read_text(encoding="utf-8"))
     built_in = config.DEVELOPMENT.format(folder=config.HouseSettings().data_dir).lstrip()
     return page.substitute(sections="\n".join(_sections(config.Settings)), built_in=built_in)
 
@@ -195,7 +192,3 @@ def duration(value: timedelta) -> str:
         if milliseconds >= unit and milliseconds % unit == 0:
             return f"{milliseconds // unit}{name}"
     return f"{milliseconds}ms"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(reference())

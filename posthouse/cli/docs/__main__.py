@@ -1,0 +1,17 @@
+"""Write the pages of `docs/` that are made from code. Run it in the project's folder."""
+
+from pathlib import Path
+
+from posthouse.cli.docs import lifecycle, settings
+
+
+def main(folder: Path) -> None:
+    """Raises OSError where there is no such folder, ValueError for a page that lost its marks."""
+    (folder / "configuration.md").write_text(settings.reference(), encoding="utf-8")
+    architecture = folder / "architecture.md"
+    page = architecture.read_text(encoding="utf-8")
+    architecture.write_text(lifecycle.with_table(page), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path("docs"))
