@@ -22,7 +22,8 @@ lint: setup  ## formatter, linter, types, import contracts
 	@$(BIN)/lint-imports
 
 test: lint  ## everything, against a real PostgreSQL
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 2 --ignore=tests/e2e
+	@$(BIN)/pytest tests/e2e
 
 format: setup  ## format and sort imports
 	@$(BIN)/ruff format .

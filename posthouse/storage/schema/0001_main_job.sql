@@ -109,7 +109,6 @@ CREATE INDEX email_job_quarantine ON email_job (stream, due_at) WHERE status = '
 -- Few rows at any time: what a dead worker held, and doubts waiting for their settlement.
 CREATE INDEX email_job_held ON email_job (claimed_by) WHERE status = 'SENDING';
 CREATE INDEX email_job_doubt ON email_job (due_at) WHERE status = 'UNKNOWN';
-CREATE INDEX email_job_message ON email_job (message_id);
 
 CREATE TABLE email_event (
     job_id              uuid NOT NULL,
