@@ -2,9 +2,10 @@
 
 import asyncio
 import random
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from posthouse.bus.port import JobSource
@@ -16,7 +17,7 @@ from posthouse.domain.event import Event
 from posthouse.domain.job import ClaimedJob, Held
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.failpoints import failpoint
-from posthouse.relays.base import Gate, Relay
+from posthouse.relays.base import Gate, NotBegun, Outcome, Relay
 from posthouse.telemetry import Metrics
 from posthouse.worker.recorder import Recorder
 
@@ -92,7 +93,7 @@ async def _deliver(tools: Tools, ready: Sequence[Ready], finished: Finished) -> 
 async def _hand_over(tools: Tools, ready: Sequence[Ready]) -> tuple[list[Event], list[Held]]:
     """The events of those that were handed over, and the jobs that were not begun."""
     relay = tools.router.choose()
-    if relay is None:
+    if relay is None or not ready:
         return [], [job.held for job, _ in ready]
     outcomes = await relay.send_many([_for(relay, tools, mail) for _, mail in ready], tools.gate)
     tools.router.learn(relay, outcomes)
@@ -100,16 +101,25 @@ async def _hand_over(tools: Tools, ready: Sequence[Ready]) -> tuple[list[Event],
     events: list[Event] = []
     not_begun: list[Held] = []
     for (job, mail), outcome in zip(ready, outcomes, strict=True):
-        tools.metrics.outcomes.labels(relay.account, type(outcome).__name__).inc()
         done = HandedOver(job, outcome, relay.account, now, mail.template_version)
         event = event_of(done, tools.backoff, tools.rng)
         if event is None:
             not_begun.append(job.held)
-            continue
-        events.append(event)
-        age = (now - job.due_at).total_seconds()
-        tools.metrics.handover_age.labels(job.stream.value).observe(max(0.0, age))
+        else:
+            events.append(event)
+    _measure(tools.metrics, relay, ready, outcomes, now)
     return events, not_begun
+
+
+def _measure(
+    metrics: Metrics, relay: Relay, ready: Sequence[Ready], outcomes: Sequence[Outcome], now: datetime
+) -> None:
+    for name, count in Counter(type(outcome).__name__ for outcome in outcomes).items():
+        metrics.outcomes.labels(relay.account, name).inc(count)
+    age = metrics.handover_age.labels(ready[0][0].stream.value)  # a worker has one stream
+    for (job, _), outcome in zip(ready, outcomes, strict=True):
+        if not isinstance(outcome, NotBegun):
+            age.observe(max(0.0, (now - job.due_at).total_seconds()))
 
 
 def _for(relay: Relay, tools: Tools, mail: Rendered) -> Rendered | RawMail:
