@@ -2,7 +2,8 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,6 +91,16 @@ class Client:
 
     def close(self) -> None:
         self._ledger.close()
+
+    @asynccontextmanager
+    async def posting(self, crowd: Sequence[Mail]) -> AsyncIterator[None]:
+        """Posts while the block runs, and has every promise when it is over."""
+        task = asyncio.create_task(self.post_all(crowd))
+        try:
+            yield
+            assert len(await task) == len(crowd)
+        finally:
+            task.cancel()
 
     async def post_all(self, crowd: Sequence[Mail]) -> list[Promised]:
         """A promise for each mail, in order."""

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,7 +16,7 @@ from posthouse.cli.supervisor import Role
 PATIENCE: Final = 60.0
 #: A role that was told to end is gone within this (DESIGN.md section 4). Seconds.
 DRAINED_WITHIN: Final = 30.0
-_POLL: Final = 0.02
+_POLL: Final = 0.05
 
 
 async def until(
@@ -43,6 +43,7 @@ class Part:
         probe: tuple[aiohttp.ClientSession, str],
     ) -> None:
         self.role = role
+        self.program: Sequence[str] = ("-m", "posthouse")  # what Python runs
         self.ends: list[int] = []  # exit codes, one for each life
         self.log = folder / f"{role.name}.log"
         self._hits = folder / f"{role.name}.hits"
@@ -119,7 +120,7 @@ class Part:
             self._armed = ""
         with self.log.open("ab") as log:
             return await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "posthouse", "serve", *self.role.arguments),
+                *(sys.executable, *self.program, "serve", *self.role.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

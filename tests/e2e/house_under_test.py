@@ -116,6 +116,8 @@ SELECT count(*) FROM relay_inbox WHERE not_before <= now() + interval '1 minute'
 SELECT count(*) FROM worker WHERE pid = $1 AND dead_at IS NOT NULL;
 -- name: set_aside
 SELECT count(*) FROM dead_letter;
+-- name: forget
+DELETE FROM email_job WHERE job_id = $1;
 """
 
 
