@@ -7,7 +7,10 @@ what it does not know, it does not admit.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from posthouse.compose.template_tags import TagKind, Token, UnreadableTag, template_tags
 
 #: Most bytes a bounded template can hold at once, whatever its variables.
 MEMORY_BYTES = 64 << 20
@@ -36,18 +39,6 @@ _STATEMENTS = frozenset({"for", "endfor", "if", "elif", "else", "endif"})
 _OPERATORS = frozenset({"and", "or", "not", "if", "else", "elif", "in", "is"})
 _VIEWS = frozenset({"items", "keys", "values"})  # methods of dicts that copy nothing
 
-_OPEN = re.compile(r"\{[{%#]")
-_TOKEN = re.compile(
-    r"""\s*+(?:
-        (?P<close>[-+]?[%}]\})
-      | (?P<name>[A-Za-z_][A-Za-z0-9_]*+)
-      | (?P<string>"[^"\\]*+"|'[^'\\]*+')
-      | (?P<number>[0-9]++(?:\.[0-9]++)?+)
-      | (?P<mark>==|!=|<=|>=|[<>|.,=()\[\]])
-    )""",
-    re.VERBOSE,
-)
-
 
 @dataclass(frozen=True, slots=True)
 class Bound:
@@ -62,12 +53,6 @@ class Bound:
         return min(MAX_FUEL, MEMORY_BYTES // largest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    kind: str
-    text: str
-
-
 class _Unbounded(Exception):
     """Something here is not known to be bounded."""
 
@@ -76,49 +61,26 @@ def bound_of(source: str) -> Bound | None:
     """How much the template can grow; None when that is not plain to see. Linear in `source`."""
     growth, longest_text, longest_tag, position = 1, 0, 0, 0
     try:
-        while (opening := _OPEN.search(source, position)) is not None:
-            longest_text = max(longest_text, opening.start() - position)
-            if opening.group() == "{#":
-                position = _after_comment(source, opening.end())
-                continue
-            tokens, position = _tokens(source, opening.end())
-            longest_tag = max(longest_tag, position - opening.start())
-            growth = max(growth, _growth(tokens, is_statement=opening.group() == "{%"))
-    except _Unbounded:
+        for tag in template_tags(source):
+            longest_text = max(longest_text, tag.start - position)
+            position = tag.end
+            if tag.kind is not TagKind.COMMENT:
+                longest_tag = max(longest_tag, tag.end - tag.start)
+                growth = max(growth, _growth(tag.tokens, is_statement=tag.kind is TagKind.STATEMENT))
+    except (UnreadableTag, _Unbounded):
         return None
     longest_text = max(longest_text, len(source) - position)
     growth *= _ESCAPE_GROWTH
     return Bound(growth, 4 * (longest_text + growth * longest_tag))
 
 
-def _after_comment(source: str, start: int) -> int:
-    end = source.find("#}", start)
-    if end < 0:
-        raise _Unbounded
-    return end + 2
-
-
-def _tokens(source: str, position: int) -> tuple[list[_Token], int]:
-    if source[position : position + 1] in ("-", "+"):
-        position += 1
-    tokens: list[_Token] = []
-    while True:
-        match = _TOKEN.match(source, position)
-        if match is None or match.lastgroup is None:
-            raise _Unbounded
-        position = match.end()
-        if match.lastgroup == "close":
-            return tokens, position
-        tokens.append(_Token(match.lastgroup, match.group(match.lastgroup)))
-
-
-def _growth(tokens: list[_Token], *, is_statement: bool) -> int:
+def _growth(tokens: Sequence[Token], *, is_statement: bool) -> int:
     if is_statement:
         return _statement_growth(tokens)
     return _expression_growth(tokens)
 
 
-def _statement_growth(tokens: list[_Token]) -> int:
+def _statement_growth(tokens: Sequence[Token]) -> int:
     if not tokens or tokens[0].text not in _STATEMENTS:
         raise _Unbounded
     if tokens[0].text != "for":
@@ -132,7 +94,7 @@ def _statement_growth(tokens: list[_Token]) -> int:
     return _expression_growth(tokens[targets + 1 :])
 
 
-def _expression_growth(tokens: list[_Token]) -> int:
+def _expression_growth(tokens: Sequence[Token]) -> int:
     growth = 1
     nesting: list[bool] = []  # True for a filter's arguments, False for a group
     for index, token in enumerate(tokens):
@@ -153,7 +115,7 @@ def _expression_growth(tokens: list[_Token]) -> int:
     return growth
 
 
-def _name_growth(tokens: list[_Token], index: int, before: str, after: str) -> int:
+def _name_growth(tokens: Sequence[Token], index: int, before: str, after: str) -> int:
     name = tokens[index].text
     if before == "|":
         return _filter_growth(tokens, index)
@@ -172,7 +134,7 @@ def _name_growth(tokens: list[_Token], index: int, before: str, after: str) -> i
     return 1
 
 
-def _filter_growth(tokens: list[_Token], index: int) -> int:
+def _filter_growth(tokens: Sequence[Token], index: int) -> int:
     name = tokens[index].text
     growth = _FILTERS.get(name)
     has_arguments = index + 1 < len(tokens) and tokens[index + 1].text == "("
@@ -183,14 +145,14 @@ def _filter_growth(tokens: list[_Token], index: int) -> int:
     return growth
 
 
-def _expect_short_separator(arguments: list[_Token]) -> None:
+def _expect_short_separator(arguments: Sequence[Token]) -> None:
     if len(arguments) < 2 or arguments[0].kind != "string" or arguments[1].text != ")":
         raise _Unbounded
     if len(arguments[0].text.encode()) - 2 > _JOIN_SEPARATOR_BYTES:
         raise _Unbounded
 
 
-def _opens_arguments(tokens: list[_Token], index: int) -> bool:
+def _opens_arguments(tokens: Sequence[Token], index: int) -> bool:
     """True when the parenthesis opens a filter's arguments, False when it groups; a call is unbounded."""
     if index == 0:
         return False
@@ -206,7 +168,7 @@ def _opens_arguments(tokens: list[_Token], index: int) -> bool:
     return False
 
 
-def _is_view(tokens: list[_Token], index: int) -> bool:
+def _is_view(tokens: Sequence[Token], index: int) -> bool:
     rest = [token.text for token in tokens[index : index + 3]]
     return (
         index > 0
@@ -217,7 +179,7 @@ def _is_view(tokens: list[_Token], index: int) -> bool:
     )
 
 
-def _expect_subscript(tokens: list[_Token], index: int) -> None:
+def _expect_subscript(tokens: Sequence[Token], index: int) -> None:
     """A bracket after a value reads one item of it; anywhere else it would build a list."""
     if index == 0:
         raise _Unbounded

@@ -4,13 +4,13 @@ mixed( alternative( plain, related( html, inline... ) ), attachments ), each lev
 The same mail gives the same bytes.
 """
 
+import re
 from binascii import b2a_base64, b2a_qp
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from posthouse.compose.mime_headers import (
     file_name,
@@ -25,12 +25,16 @@ from posthouse.domain.errors import InvalidHeader
 from posthouse.domain.message import Attachment, RawMail, Rendered
 
 _LONGEST_LINE: Final = 990  # of the 998 that RFC 5322 allows
+#: After a line that ends in a space some server drops; at a line that mailboxes rewrite, or one too long.
+_UNSAFE_LINE = re.compile(rb"\n(?:(?<=[ \t]\n)|From |[^\n]{%d})" % (_LONGEST_LINE + 1))
 _BASE64_LINE: Final = 57  # bytes in, 76 characters out
 _LONGEST_FILENAME: Final = 255
 _OCTET_STREAM: Final = "application/octet-stream"
 _NON_ASCII: Final = bytes(range(128, 256))
-#: Turns the controls that text should not hold into NUL, everything else into itself.
-_WITHOUT_CONTROLS: Final = bytes(0 if b in {*range(9), *range(11, 32), 127} else b for b in range(256))
+#: Changes the controls that text should not hold, and nothing else.
+_WITHOUT_CONTROLS: Final = bytes(
+    int(b == 0) if b in {*range(9), *range(11, 32), 127} else b for b in range(256)
+)
 #: Headers that relays compare or parse: emitted as they are, folded only where the grammar allows it.
 _STRUCTURED_HEADERS: Final = frozenset({"List-Unsubscribe"})
 #: Headers with few values in a stream.
@@ -39,8 +43,7 @@ _OFTEN_THE_SAME: Final = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(NamedTuple):
     """A MIME entity: its header lines, each with CRLF, and its body, to the byte."""
 
     head: bytes
@@ -121,7 +124,7 @@ def _body(rendered: Rendered) -> _Part:
         html = _text_part("html", rendered.html)
         if inline:
             html = boundaries.multipart(
-                "related", [html, *(_attachment(a, "inline") for a in inline)], '; type="text/html"'
+                'related; type="text/html"', [html, *(_attachment(a, "inline") for a in inline)]
             )
         body = boundaries.multipart("alternative", [body, html])
     if attached:
@@ -133,19 +136,19 @@ def _text_part(subtype: str, text: str) -> _Part:
     if "\r" in text:
         text = text.replace("\r\n", "\n").replace("\r", "\n")
     encoding, body = _encoded_text(text.encode("utf-8", "replace"))
+    return _Part(_text_head(subtype, encoding), body)
+
+
+@lru_cache(maxsize=16)
+def _text_head(subtype: str, encoding: str) -> bytes:
     head = f"Content-Type: text/{subtype}; charset=utf-8\r\nContent-Transfer-Encoding: {encoding}\r\n"
-    return _Part(head.encode("ascii"), body)
+    return head.encode("ascii")
 
 
 def _encoded_text(data: bytes) -> tuple[str, bytes]:
     """The plainest encoding that every server passes on unchanged; the shorter one where it must be
     encoded."""
-    if (
-        data.isascii()
-        and data.translate(_WITHOUT_CONTROLS) == data
-        and b"\x00" not in data
-        and _has_plain_lines(data)
-    ):
+    if data.isascii() and data.translate(_WITHOUT_CONTROLS) == data and _has_plain_lines(data):
         return "7bit", data.replace(b"\n", b"\r\n")
     escaped = len(data) - len(data.translate(None, _NON_ASCII)) + data.count(b"=")
     if escaped * 6 > len(data):
@@ -157,13 +160,12 @@ def _encoded_text(data: bytes) -> tuple[str, bytes]:
 
 
 def _has_plain_lines(data: bytes) -> bool:
-    """No line too long, none that mailboxes rewrite ("From "), none that ends in a space some server
-    drops."""
-    if b"\nFrom " in data or data.startswith(b"From ") or b" \n" in data or b"\t\n" in data:
+    """Whether every line passes every server and mailbox unchanged. Linear."""
+    if data.startswith(b"From ") or data.endswith((b" ", b"\t")):
         return False
-    if data.endswith((b" ", b"\t")):
+    if len(data) > _LONGEST_LINE and not 0 <= data.find(b"\n") <= _LONGEST_LINE:
         return False
-    return len(max(data.split(b"\n"), key=len)) <= _LONGEST_LINE
+    return _UNSAFE_LINE.search(data) is None
 
 
 def _base64(data: bytes) -> bytes:
@@ -227,13 +229,17 @@ class _Boundaries:
         self._seed = seed
         self._made = 0
 
-    def multipart(self, subtype: str, parts: Sequence[_Part], parameters: str = "") -> _Part:
+    def multipart(self, kind: str, parts: Sequence[_Part]) -> _Part:
+        """`kind` is what stands after `multipart/`, with its parameters."""
         boundary = self._next()
         while any(boundary in part.body for part in parts):
             boundary = self._next()
-        head = f'Content-Type: multipart/{subtype}{parameters};\r\n boundary="{boundary.decode()}"\r\n'
-        body = b"".join(b"--%b\r\n%b\r\n%b\r\n" % (boundary, part.head, part.body) for part in parts)
-        return _Part(head.encode("ascii"), body + b"--" + boundary + b"--\r\n")
+        head = b'Content-Type: multipart/%b;\r\n boundary="%b"\r\n' % (kind.encode("ascii"), boundary)
+        pieces: list[bytes] = []
+        for part in parts:
+            pieces += (b"--", boundary, b"\r\n", part.head, b"\r\n", part.body, b"\r\n")
+        pieces += (b"--", boundary, b"--\r\n")
+        return _Part(head, b"".join(pieces))
 
     def _next(self) -> bytes:
         self._made += 1

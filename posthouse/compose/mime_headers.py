@@ -155,6 +155,8 @@ def _can_fold(value: str) -> bool:
 
 def _folded(name: str, items: Sequence[str], separator: str) -> str:
     """Items joined on lines of at most `LINE` where they fit. The separator ends in the space it folds at."""
+    if len(items) == 1:
+        return f"{name}: {items[0]}"
     lines = []
     line = f"{name}:"
     mark = separator.rstrip(" ")

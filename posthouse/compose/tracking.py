@@ -7,6 +7,7 @@ tokens and splices.
 import re
 from binascii import b2a_base64
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -24,6 +25,10 @@ from posthouse.domain.ids import JobId, LinkHash
 HASH_BYTES: Final = 16
 #: A longer address is left as it is: browsers and servers would not take it through a redirect either.
 MAX_URL_CHARACTERS: Final = 16_384
+
+#: Most links stand in every mail of their template; what is known of them is kept.
+_KNOWN_LINKS: Final = 2048
+_KNOWN_CHARACTERS: Final = 512  # of one of them
 
 _END_OF_NAME = r"(?=[ \t\n\f\r/>])"
 
@@ -76,12 +81,13 @@ class Tracker:
     slash."""
 
     def __init__(self, base: str, job_id: JobId, key: bytes) -> None:
+        job = str(job_id)
         self._own_pages = (f"{base}/u/", f"{base}/c/", f"{base}/o/")
-        self._prefix = f"{base}/c/{job_id}/"
+        self._prefix = f"{base}/c/{job}/"
         self._key = key
         self._links: dict[str, Link] = {}
         self.pixel = (
-            f'<img src="{base}/o/{job_id}" width="1" height="1" alt="" '
+            f'<img src="{base}/o/{job}" width="1" height="1" alt="" '
             'style="display:block;border:0;width:1px;height:1px">'
         )
 
@@ -91,15 +97,27 @@ class Tracker:
 
     def tracked(self, url: str) -> str:
         """The address that redirects to `url`."""
-        link = self._links.get(url)
-        if link is None:
-            link = Link(link_hash(url, self._key), url)
-            self._links[url] = link
-        return self._prefix + hash_text(link.hash)
+        find = _known_link if len(url) <= _KNOWN_CHARACTERS else _link
+        link, text = find(url, self._key)
+        self._links[url] = link
+        return self._prefix + text
+
+    def href(self, written: str) -> str:
+        """What a link's `href` becomes; itself when it is not to be tracked."""
+        url = web_address(written)
+        return written if url is None or self.exempts(url) else self.tracked(url)
 
     def exempts(self, url: str) -> bool:
         """Our own pages: an unsubscribe link must work without a detour, and must not count as a click."""
         return url.startswith(self._own_pages)
+
+
+def _link(url: str, key: bytes) -> tuple[Link, str]:
+    link = Link(link_hash(url, key), url)
+    return link, hash_text(link.hash)
+
+
+_known_link = lru_cache(_KNOWN_LINKS)(_link)
 
 
 def link_hash(url: str, key: bytes) -> LinkHash:
@@ -117,8 +135,22 @@ def track_html(html: str, tracker: Tracker) -> str:
 
     Links in comments (also conditional ones), in scripts and in attributes of other elements stay.
     """
+    hrefs, end_of_body = places(html)
     pieces: list[str] = []
-    done = position = 0
+    done = 0
+    for start, end in hrefs:
+        pieces += (html[done:start], tracker.href(html[start:end]))
+        done = end
+    if end_of_body < done:  # none, or links after it
+        return "".join([*pieces, html[done:], tracker.pixel])
+    return "".join([*pieces, html[done:end_of_body], tracker.pixel, html[end_of_body:]])
+
+
+def places(html: str) -> tuple[list[tuple[int, int]], int]:
+    """Where the values of all links' `href`s stand, without their quotes, and where the last `</body>`
+    begins: -1 when there is none."""
+    hrefs: list[tuple[int, int]] = []
+    position = 0
     end_of_body = -1
     may_opt_out = "track" in html.lower()
     while (match := _NEXT.match(html, position)) is not None:
@@ -129,17 +161,9 @@ def track_html(html: str, tracker: Tracker) -> str:
         start, end = match.span("href")
         if start < 0 or may_opt_out:
             start, end = _href(html, match, may_opt_out=may_opt_out)
-        url = _web_url(html[start:end], tracker)
-        if url is not None:
-            pieces += (html[done:start], tracker.tracked(url))
-            done = end
-    return _with_pixel(html, pieces, done, end_of_body, tracker.pixel)
-
-
-def _with_pixel(html: str, pieces: list[str], done: int, end_of_body: int, pixel: str) -> str:
-    if end_of_body < done:  # none, or links after it
-        return "".join([*pieces, html[done:], pixel])
-    return "".join([*pieces, html[done:end_of_body], pixel, html[end_of_body:]])
+        if start < end:
+            hrefs.append((start, end))
+    return hrefs, end_of_body
 
 
 def _href(html: str, tag: re.Match[str], *, may_opt_out: bool) -> tuple[int, int]:
@@ -169,18 +193,23 @@ def _opts_out(html: str, start: int, end: int) -> bool:
     return False
 
 
-def _web_url(written: str, tracker: Tracker) -> str | None:
-    """The address that a browser would go to, if it is a web address that is to be tracked."""
-    if len(written) > MAX_URL_CHARACTERS:
-        return None
+def web_address(written: str) -> str | None:
+    """The address that a browser would go to, if it is a web address that can be tracked."""
+    if len(written) <= _KNOWN_CHARACTERS:
+        return _known_web_address(written)
+    return _web_address(written) if len(written) <= MAX_URL_CHARACTERS else None
+
+
+def _web_address(written: str) -> str | None:
     url = unescape_attribute(written)
     if not url.isprintable():
         url = _STRIPPED_BY_BROWSERS.sub("", url).strip(" \f")
     elif url[:1] == " " or url[-1:] == " ":
         url = url.strip(" ")
-    if tracker.exempts(url):
-        return None
     return url if url.startswith(_WEB) or url[:8].lower().startswith(_WEB) else None
+
+
+_known_web_address = lru_cache(_KNOWN_LINKS)(_web_address)
 
 
 def track_text(text: str, tracker: Tracker) -> str:
