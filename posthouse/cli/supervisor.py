@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from posthouse.cli.exits import Exit
 from posthouse.config import PARENT_PIPE
 from posthouse.domain.errors import Misconfigured
 
@@ -111,7 +112,9 @@ class Supervisor:
 
     async def _restart(self, died: _Running) -> None:
         lived = asyncio.get_running_loop().time() - died.started_at
-        early_deaths = died.early_deaths + 1 if lived < EARLY else 0
+        # A role whose database is away says so and ends: it is tried again for as long as that takes.
+        hopeless = lived < EARLY and died.process.returncode != Exit.UNAVAILABLE
+        early_deaths = died.early_deaths + 1 if hopeless else 0
         if early_deaths >= EARLY_DEATHS:
             raise Misconfigured(
                 f"{died.role.name} ended {early_deaths} times right after its start (exit code "

@@ -112,10 +112,12 @@ async def send_all(
 
 
 async def _send(api: Api, number: int, mail: DemoMail) -> tuple[Accepted, str, bool]:
-    key = f"demo-{number}"
+    key, body = f"demo-{number}", mail.body
+    if mail.expires_in is not None:
+        body = {**body, "expires_at": (datetime.now(UTC) + mail.expires_in).isoformat()}
     for attempt in range(TRIES):
         try:
-            status, answer, replayed = await api.post("/v1/emails", mail.body, {"Idempotency-Key": key})
+            status, answer, replayed = await api.post("/v1/emails", body, {"Idempotency-Key": key})
         except aiohttp.ClientError:
             status, answer, replayed = 0, b"no answer", False
         if status == 202:

@@ -4,7 +4,7 @@ import random
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +31,8 @@ _FORCED_EACH: Final = 5
 _BROKEN: Final = 5
 #: Mails to a full mailbox that are worth nothing after a moment.
 _SHORT_LIVED: Final = 5
+#: Between the first retry of a soft bounce and the second.
+_SHORT_LIFE: Final = timedelta(seconds=4)
 
 RECEIPT = {
     "key": "receipt",
@@ -63,6 +65,7 @@ class DemoMail:
     stream: Stream
     to: str
     body: dict[str, object]
+    expires_in: timedelta | None = None  # from its post
 
 
 def mails(seed: int) -> list[DemoMail]:
@@ -114,8 +117,7 @@ def _special(stream: Stream, rng: random.Random) -> Iterator[DemoMail]:
             )
         for n in range(_SHORT_LIVED):
             short = _mail(stream, f"softalways-short{n}@corp.sim.test", rng)
-            expires = (datetime.now(UTC) + timedelta(seconds=20)).isoformat()
-            yield DemoMail(stream, short.to, {**short.body, "expires_at": expires})
+            yield DemoMail(stream, short.to, short.body, _SHORT_LIFE)
 
 
 def _mail(stream: Stream, to: str, rng: random.Random) -> DemoMail:
