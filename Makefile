@@ -2,7 +2,7 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: help setup demo up test lint format bench lock clean
+.PHONY: help setup demo up test lint format docs bench lock clean
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
@@ -28,6 +28,9 @@ test: lint  ## everything, against a real PostgreSQL
 format: setup  ## format and sort imports
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: setup  ## write what docs/ says of settings and states from the code
+	@$(BIN)/python -m posthouse.cli.docs
 
 bench: setup  ## the benchmarks; one JSON line each
 	@$(BIN)/python -m bench

@@ -55,8 +55,6 @@ class StreamSettings(_Settings, frozen=True, kw_only=True):
     unsubscribe_mailto: str = ""
     #: Domain of the List-Id header (RFC 2919); empty: the first of from_domains.
     list_id: str = ""
-    #: Nothing reads it yet.
-    postal_address: str = ""
 
 
 class SmtpAccountSettings(_Settings, frozen=True, kw_only=True, tag="smtp", tag_field="kind"):

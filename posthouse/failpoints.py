@@ -1,6 +1,6 @@
 """Named points at which a test makes a process die, hang or fail. Off unless the environment names them.
 
-`POSTHOUSE_FAILPOINTS="worker.claimed=kill:3,api.committed=hang"` arms points; `kill:3` acts at the third
+`POSTHOUSE_FAILPOINTS="worker.claimed=kill:3,api.after_commit=hang"` arms points; `kill:3` acts at the third
 pass, `kill:always` at each. A point with a key acts for one thing only: `worker.poison@ann@inbox.test=kill`.
 Each point that acts first appends its name to the file `POSTHOUSE_FAILPOINT_LOG`, flushed, so that a test can
 prove that it was hit.

@@ -1,1 +1,1 @@
-"""Composition root: the only place that names concrete adapters (DESIGN.md section 6)."""
+"""Composition root: the only place that names concrete adapters (docs/architecture.md)."""

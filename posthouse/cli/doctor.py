@@ -29,7 +29,7 @@ from posthouse.storage.doctor import Symptoms, examine
 from posthouse.storage.migrate import pending
 from posthouse.storage.sql import load_queries
 
-#: Seconds a due mail may wait before the house is sick (DESIGN.md section 1) or only slow.
+#: Seconds a due mail may wait before the house is sick or only slow.
 DUE_LIMITS: Final = {Stream.TRANSACTIONAL: 30.0, Stream.MARKETING: 900.0}
 _CALLBACK_LIMIT: Final = 60.0  # seconds
 _CLOCK_LIMIT: Final = 5.0  # seconds

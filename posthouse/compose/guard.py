@@ -16,7 +16,7 @@ import re
 from typing import Final
 
 from posthouse.compose.limits import Limits
-from posthouse.compose.markup import ATTRIBUTES, RAW_TEXT, TOKEN, end_of_raw_text
+from posthouse.compose.markup import ATTRIBUTES, RAW_TEXT, TOKEN, VOID, end_of_raw_text
 from posthouse.domain.errors import RenderFailed
 
 MAX_DEPTH: Final = 256
@@ -30,24 +30,6 @@ _SMALL_CHARACTERS: Final = 64_000
 _SMALL_TAGS: Final = 256
 _SMALL_STYLE_MARKS: Final = 512
 
-_VOID = frozenset(
-    {
-        "area",
-        "base",
-        "br",
-        "col",
-        "embed",
-        "hr",
-        "img",
-        "input",
-        "link",
-        "meta",
-        "param",
-        "source",
-        "track",
-        "wbr",
-    }
-)
 _FORMATTING = frozenset(
     {"a", "b", "big", "code", "em", "font", "i", "nobr", "s", "small", "strike", "strong", "tt", "u"}
 )
@@ -76,17 +58,23 @@ _NOTHING: frozenset[str] = frozenset()
 
 def check(html: str, limits: Limits) -> None:
     """Raises RenderFailed, in words for the template's author, when a parser should not be given `html`."""
-    if "\x00" in html:
-        raise _refused("holds a NUL character")
+    size = check_text(html, limits)
     tags = html.count("<")
     marks = html.count(";") + html.count("{")
-    size = _encoded_size(html)
     if tags <= _SMALL_TAGS and marks <= _SMALL_STYLE_MARKS and size <= _SMALL_CHARACTERS:
         return
-    if size > limits.html_bytes:
-        raise _refused(f"is larger than {limits.html_bytes >> 10} KB")
     _check_styles(html, tags)
     _Tree().check(html)
+
+
+def check_text(html: str, limits: Limits) -> int:
+    """Only that it is text, and no more of it than a mail may hold: its bytes. Raises RenderFailed."""
+    if "\x00" in html:
+        raise _refused("holds a NUL character")
+    size = _encoded_size(html)
+    if size > limits.html_bytes:
+        raise _refused(f"is larger than {limits.html_bytes >> 10} KB")
+    return size
 
 
 def _encoded_size(html: str) -> int:
@@ -140,7 +128,7 @@ class _Tree:
             self._check_attributes(name, token["rest"])
             if name in RAW_TEXT:
                 position = self._skip_raw_text(html, name, position)
-            elif name not in _VOID:
+            elif name not in VOID:
                 self._start(name)
 
     def _start(self, name: str) -> None:

@@ -25,6 +25,14 @@ NOTHING_REST: Final = r"(?![A-Za-z!?/])"
 #: Elements whose content is text up to their own end tag.
 RAW_TEXT: Final = frozenset({"iframe", "noembed", "noframes", "script", "style", "textarea", "title", "xmp"})
 
+#: Elements that have no content and no end tag.
+VOID: Final = frozenset(
+    {
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
+        "wbr",
+    }
+)  # fmt: skip
+
 TOKEN: Final = re.compile(
     rf"<(?P<slash>/?+)(?P<name>{_NAME})(?P<rest>{TAG_REST})|(?P<other><(?:{COMMENT_REST}|{BOGUS_REST}))|<{NOTHING_REST}|[^<]++"
 )

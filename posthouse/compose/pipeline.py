@@ -1,10 +1,8 @@
 """From a claimed job and its source to a mail that is ready to be handed over."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from html import escape
 
 from posthouse.clock import Clock
 from posthouse.compose import guard
@@ -15,19 +13,19 @@ from posthouse.compose.limits import Limits
 from posthouse.compose.mime import check_attachment
 from posthouse.compose.mime_headers import header_address, mailbox
 from posthouse.compose.plain_text import plain_text
-from posthouse.compose.render import Renderer, Texts
+from posthouse.compose.prepare import Prepared, tracked
+from posthouse.compose.render import Plan, Renderer, Texts
 from posthouse.compose.return_path import return_path
 from posthouse.compose.source import Content
 from posthouse.compose.tracking import Link, Tracker, track_html, track_text
 from posthouse.compose.unsubscribe import Unsubscribe, UnsubscribeTokens
+from posthouse.compose.way_out import html_with_way_out, text_with_way_out
 from posthouse.domain.errors import InvalidInput, RenderFailed
 from posthouse.domain.job import ClaimedJob
 from posthouse.domain.message import Attachment, Rendered
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 from posthouse.domain.template import TemplateVersion
-
-_END_OF_BODY = re.compile(r"</body\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +66,7 @@ class _Draft:
     attachments: tuple[Attachment, ...]
     tracked: bool
     version: int | None
+    prepared: Prepared | None = None  # set: what the HTML is to be finished with
 
 
 class Composer:
@@ -86,15 +85,11 @@ class Composer:
         """
         unsubscribe_url = self._unsubscribe_url(job)
         if isinstance(source, Content):
-            draft = _content_draft(job, source)
-        else:
-            plan = self._renderer.plan(source)
-            texts = self._renderer.try_render(
-                plan,
-                job.template_vars,
-                {"unsubscribe_url": unsubscribe_url},
-                with_subject=job.subject is None,
-            )
+            return self._finish(job, _content_draft(job, source), unsubscribe_url, now)
+        plan = self._renderer.plan(source)
+        draft = self._prepared_draft(job, source, plan, unsubscribe_url)
+        if draft is None:
+            texts = self._try_render(job, plan, unsubscribe_url)
             if texts is None:
                 return None
             draft = _template_draft(job, source, texts)
@@ -118,34 +113,68 @@ class Composer:
         )
         return self._finish(job, _template_draft(job, source, texts), unsubscribe_url, now)
 
+    def _prepared_draft(
+        self, job: ClaimedJob, version: TemplateVersion, plan: Plan, unsubscribe_url: str
+    ) -> _Draft | None:
+        """The short way; None where there is none. What fails on it fails again on the long one, which names
+        the lines of the template as its author wrote them."""
+        if plan.prepared is None:
+            return None
+        try:
+            texts = self._try_render(job, plan.prepared.plan, unsubscribe_url)
+        except RenderFailed:
+            return None
+        return None if texts is None else _template_draft(job, version, texts, plan.prepared.finish)
+
+    def _try_render(self, job: ClaimedJob, plan: Plan, unsubscribe_url: str) -> Texts | None:
+        return self._renderer.try_render(
+            plan,
+            job.template_vars,
+            {"unsubscribe_url": unsubscribe_url},
+            with_subject=job.subject is None,
+        )
+
     def close(self) -> None:
         """End the sandbox process."""
         self._renderer.close()
 
     def _finish(self, job: ClaimedJob, draft: _Draft, unsubscribe_url: str, now: datetime) -> Composed:
-        try:
-            html, text = self._bodies(job, draft, unsubscribe_url)
+        tracker = None
+        if draft.tracked:
             tracker = Tracker(self._stream(job).tracking_url, job.job_id, self._settings.link_key)
-            if draft.tracked:
-                html = None if html is None else track_html(html, tracker)
-                text = text if draft.text is None else track_text(text, tracker)
-            return Composed(self._rendered(job, draft, html, text, unsubscribe_url, now), tracker.links)
+        way_out = unsubscribe_url if job.stream is Stream.MARKETING else None
+        try:
+            html, text = self._bodies(draft, way_out, tracker)
+            rendered = self._rendered(job, draft, html, text, unsubscribe_url, now)
         except InvalidInput as error:
             raise RenderFailed(error.message, code=error.code) from error
+        return Composed(rendered, () if tracker is None else tracker.links)
 
-    def _bodies(self, job: ClaimedJob, draft: _Draft, unsubscribe_url: str) -> tuple[str | None, str]:
-        """HTML with its style inlined and text, both with the way out that marketing must show."""
-        html, text = draft.html, draft.text
-        if html is not None:
-            if job.stream is Stream.MARKETING:
-                html = _html_with_unsubscribe(html, unsubscribe_url)
-            guard.check(html, self._settings.limits)
-            html = inline_css(html)
-        if text is None:
-            return html, plain_text(html or "")
-        if job.stream is Stream.MARKETING:
-            text = _text_with_unsubscribe(text, unsubscribe_url)
-        return html, text
+    def _bodies(self, draft: _Draft, way_out: str | None, tracker: Tracker | None) -> tuple[str | None, str]:
+        """HTML and text, both with the way out that marketing must show, and with their links tracked."""
+        untracked, html = self._html(draft, way_out, tracker)
+        if draft.text is None:
+            return html, plain_text(untracked or "")
+        text = draft.text if way_out is None else text_with_way_out(draft.text, way_out)
+        return html, text if tracker is None else track_text(text, tracker)
+
+    def _html(
+        self, draft: _Draft, way_out: str | None, tracker: Tracker | None
+    ) -> tuple[str, str] | tuple[None, None]:
+        """The HTML with its style inlined, before and after its links are tracked."""
+        html = draft.html
+        if html is None:
+            return None, None
+        if draft.prepared is not None:
+            guard.check_text(html, self._settings.limits)
+            pieces = draft.prepared.pieces(html, way_out, tracker)
+            untracked = "".join(pieces)
+            return untracked, untracked if tracker is None else tracked(pieces, tracker)
+        if way_out is not None:
+            html = html_with_way_out(html, way_out)
+        guard.check(html, self._settings.limits)
+        html = inline_css(html)
+        return html, html if tracker is None else track_html(html, tracker)
 
     def _rendered(
         self,
@@ -204,7 +233,9 @@ def _content_draft(job: ClaimedJob, content: Content) -> _Draft:
     )
 
 
-def _template_draft(job: ClaimedJob, version: TemplateVersion, texts: Texts) -> _Draft:
+def _template_draft(
+    job: ClaimedJob, version: TemplateVersion, texts: Texts, prepared: Prepared | None = None
+) -> _Draft:
     return _Draft(
         # A template's own line ends around its subject are no part of it.
         subject=(texts.subject or "").strip() if job.subject is None else job.subject,
@@ -213,6 +244,7 @@ def _template_draft(job: ClaimedJob, version: TemplateVersion, texts: Texts) -> 
         attachments=(),
         tracked=job.tracked and version.tracked,
         version=version.version,
+        prepared=prepared,
     )
 
 
@@ -231,27 +263,3 @@ def _check_addressing(job: ClaimedJob) -> None:
     addressing = job.addressing
     for value in (*addressing.to, *addressing.cc, *addressing.reply_to):
         mailbox(value)
-
-
-def _html_with_unsubscribe(html: str, url: str) -> str:
-    """Marketing must show a way out (CAN-SPAM, Gmail and Yahoo rules): added when the mail has none."""
-    if _token(url) in html:
-        return html
-    footer = (
-        '<p style="margin:24px 0 0;font-size:12px;text-align:center">'
-        f'<a href="{escape(url)}">Unsubscribe</a></p>'
-    )
-    ends_of_body = [match.start() for match in _END_OF_BODY.finditer(html)]
-    end = ends_of_body[-1] if ends_of_body else len(html)
-    return html[:end] + footer + html[end:]
-
-
-def _text_with_unsubscribe(text: str, url: str) -> str:
-    if _token(url) in text:
-        return text
-    return f"{text.rstrip()}\n\nUnsubscribe: {url}\n"
-
-
-def _token(url: str) -> str:
-    """What is the same in every spelling of the URL: the engine escapes its slashes."""
-    return url.rpartition("/")[2]

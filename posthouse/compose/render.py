@@ -4,7 +4,7 @@ sandbox."""
 import re
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from posthouse.compose.engine import (
     new_environment,
 )
 from posthouse.compose.limits import Limits
+from posthouse.compose.prepare import Prepared, prepare
 from posthouse.compose.sandbox import Sandbox
 from posthouse.compose.sandbox_protocol import Part, RenderRequest
 from posthouse.domain.errors import InvalidTemplate, RenderFailed, TemplateTooExpensive
@@ -69,6 +70,15 @@ class Plan:
     defaults_bytes: int
     bodies: tuple[_CompiledPart, ...]
     everything: tuple[_CompiledPart, ...]  # the subject, then the bodies
+    prepared: "PreparedPlan | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedPlan:
+    """The same version with its HTML prepared: `finish` makes a body of what it renders to."""
+
+    plan: Plan
+    finish: Prepared
 
 
 class Renderer:
@@ -163,7 +173,7 @@ class Renderer:
         html = None if version.html is None else self._compile_part(f"{stem}{HTML_SUFFIX}", version.html)
         text = None if version.text is None else self._compile_part(f"{stem}.text", version.text)
         bodies = tuple(part for part in (html, text) if part is not None)
-        return Plan(
+        plan = Plan(
             key=(version.template_id, version.version),
             html=html,
             text=text,
@@ -172,6 +182,17 @@ class Renderer:
             defaults=defaults,
             defaults_bytes=len(msgspec.json.encode(defaults)),
         )
+        return replace(plan, prepared=self._prepare(plan))
+
+    def _prepare(self, plan: Plan) -> PreparedPlan | None:
+        if plan.html is None or plan.html.bound is None:
+            return None
+        finish = prepare(plan.html.part.source, self._limits)
+        if finish is None:
+            return None
+        html = self._compile_part(f"{plan.html.part.name}.prepared{HTML_SUFFIX}", finish.source)
+        everything = tuple(html if part is plan.html else part for part in plan.everything)
+        return PreparedPlan(replace(plan, html=html, bodies=everything[1:], everything=everything), finish)
 
     def _compile_part(self, name: str, source: str) -> _CompiledPart:
         try:
@@ -187,7 +208,8 @@ class Renderer:
         )
 
     def _forget(self, plan: Plan) -> None:
-        for compiled in plan.everything:
+        parts = {*plan.everything, *(plan.prepared.plan.everything if plan.prepared is not None else ())}
+        for compiled in parts:
             self._environment.remove_template(compiled.part.name)
 
 

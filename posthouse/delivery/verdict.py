@@ -26,7 +26,7 @@ ACCOUNT_RETRY = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Waits after transient trouble (DESIGN.md section 4): full jitter between base and cap.
+    """Waits after transient trouble: full jitter between base and cap.
 
     A wait that the server or the meaning of its reply implies (greylisting) counts up to `longest_hint`.
     """

@@ -34,7 +34,7 @@ OPEN_STATES = frozenset({Status.PENDING, Status.QUEUED, Status.SENDING, Status.U
 
 
 class Held(msgspec.Struct, frozen=True, gc=False):
-    """What a worker must show to record a result: the fence (DESIGN.md section 4)."""
+    """What a worker must show to record a result: the fence (docs/adr/0005)."""
 
     job_id: JobId
     attempt: int

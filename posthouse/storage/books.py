@@ -1,7 +1,7 @@
 """The books: two sides of every count, written apart, which must agree. SQL in queries/books.sql.
 
 Acceptance writes its ledger; every statement that moves jobs appends deltas; every recording appends how many
-events it stored. Counting the rows themselves is the other side (DESIGN.md section 2, P2).
+events it stored. Counting the rows themselves is the other side (docs/adr/0009).
 """
 
 from collections.abc import AsyncIterator, Mapping

@@ -55,7 +55,7 @@ class PoolSettings:
     server_settings: Mapping[str, str]
 
 
-# Why the planner is held: DESIGN.md section 3, "Planner traps".
+# Why the planner is held: docs/adr/0001.
 _SETTINGS: Mapping[PoolKind, PoolSettings] = {
     PoolKind.QUEUE: PoolSettings(
         max_size=8,

@@ -10,7 +10,7 @@ CLAIM_DELAY: Final = 0.005
 
 
 class Slots:
-    """Counts messages in hand, and says how many may be claimed now (DESIGN.md section 4, "Slots")."""
+    """Counts messages in hand, and says how many may be claimed now."""
 
     def __init__(self, total: int, clock: Clock) -> None:
         if total < 1:

@@ -14,7 +14,7 @@ from posthouse.cli.supervisor import Role
 
 #: Until a wait is a failure. Seconds; long, because the machine may have other things to do.
 PATIENCE: Final = 60.0
-#: A role that was told to end is gone within this (DESIGN.md section 4). Seconds.
+#: A role that was told to end is gone within this. Seconds.
 DRAINED_WITHIN: Final = 30.0
 _POLL: Final = 0.05
 

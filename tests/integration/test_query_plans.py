@@ -1,7 +1,7 @@
 """The plan of every hot query, as the queue pool makes it: by its indexes, and only in the days it is about.
 
 Over 45 day partitions, the fullest of them analysed while it was empty, 200,000 suppressions and a backlog of
-25,000 jobs: what the planner went astray on when it was let (DESIGN.md section 3, "Planner traps").
+25,000 jobs: what the planner went astray on when it was let (docs/adr/0001).
 """
 
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence

@@ -1,4 +1,4 @@
--- The tables of the main job (DESIGN.md section 3). Jobs, events and contents are partitioned by day through
+-- The tables of the main job (docs/architecture.md). Jobs, events and contents are partitioned by day through
 -- their id; partitions are made at run time (storage/partitions.py), there is no default partition.
 
 CREATE TABLE api_key (
