@@ -10,9 +10,10 @@ from posthouse.clock import Clock, SystemClock
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.domain.event import Event
+from posthouse.failpoints import failpoint
 from posthouse.keyring import Keyring, load_keyring
 from posthouse.status.apply import Applied, Policy, apply
-from posthouse.storage.db import Database, PoolKind, open_pool, prepare_all, retry_conflicts
+from posthouse.storage.db import Database, PoolKind, Transaction, open_pool, prepare_all, retry_conflicts
 from posthouse.storage.hints import Hinter, Listener
 from posthouse.storage.migrate import pending
 from posthouse.storage.sql import load_queries
@@ -34,7 +35,13 @@ class House:
 
     async def record(self, events: Sequence[Event]) -> Applied:
         """status.apply in a transaction of its own, run again when another was in the way."""
-        return await retry_conflicts(self.queue, lambda tx: apply(tx, events, self.policy), rng=self.rng)
+
+        async def work(tx: Transaction) -> Applied:
+            applied = await apply(tx, events, self.policy)
+            failpoint("record.before_commit")
+            return applied
+
+        return await retry_conflicts(self.queue, work, rng=self.rng)
 
 
 @asynccontextmanager

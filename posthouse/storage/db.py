@@ -69,7 +69,8 @@ _SETTINGS: Mapping[PoolKind, PoolSettings] = {
             "enable_mergejoin": "off",
             "jit": "off",
             "statement_timeout": "30s",
-            "idle_in_transaction_session_timeout": "30s",
+            # A worker that is frozen in a transaction keeps its mail locked, and the sweeper waiting.
+            "idle_in_transaction_session_timeout": "5s",
         },
     ),
     PoolKind.GENERAL: PoolSettings(

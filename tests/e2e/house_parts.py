@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import aiohttp
 
@@ -17,6 +17,9 @@ PATIENCE: Final = 60.0
 #: A role that was told to end is gone within this. Seconds.
 DRAINED_WITHIN: Final = 30.0
 _POLL: Final = 0.05
+
+#: Who asks, and what is answered with 200 when a role is ready.
+Probe: TypeAlias = tuple[aiohttp.ClientSession, str]
 
 
 async def until(
@@ -40,7 +43,7 @@ class Part:
         role: Role,
         environment: Mapping[str, str],
         folder: Path,
-        probe: tuple[aiohttp.ClientSession, str],
+        probe: Probe,
     ) -> None:
         self.role = role
         self.program: Sequence[str] = ("-m", "posthouse")  # what Python runs

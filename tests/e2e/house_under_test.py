@@ -19,12 +19,13 @@ from uuid import UUID
 import aiohttp
 import msgspec
 from house_client import NEWSLETTER, RECEIPT, Client
-from house_parts import Part, until
+from house_parts import Part, Probe, until
 
 from posthouse.cli.demo.client import Api
 from posthouse.cli.demo.report import Simulator
 from posthouse.cli.development import make_simulator_keys
 from posthouse.cli.house import ready_urls, roles_of
+from posthouse.cli.supervisor import Role
 from posthouse.config import Settings, load
 from posthouse.domain.errors import NotNow
 from posthouse.domain.event import EventType
@@ -33,11 +34,13 @@ from posthouse.domain.stream import Stream
 from posthouse.simulator.ledger import LedgerEntry
 from posthouse.status.auditor import Verdict, audit_house
 from posthouse.storage import keys
+from posthouse.storage.background import in_background
 from posthouse.storage.db import Database, PoolKind, Wire, open_pool, open_wire
 from posthouse.storage.embedded import EmbeddedPostgres
 from posthouse.storage.migrate import migrate
 from posthouse.storage.sql import Queries, load_queries, parse
 
+CONFIG: Final = "posthouse.toml"
 SLOTS: Final = 32
 #: Everything that was begun has come to its end within this, on a machine with other things to do. Seconds.
 SETTLED_WITHIN: Final = 60.0
@@ -110,6 +113,8 @@ GROUP BY j.job_id, j.status;
 SELECT count(*) FROM email_job WHERE status IN ('PENDING', 'QUEUED', 'SENDING', 'UNKNOWN');
 -- name: in_state
 SELECT count(*) FROM email_job WHERE to_address LIKE $1 AND status = $2;
+-- name: due_doubts
+SELECT count(*) FROM email_job WHERE status = 'UNKNOWN' AND due_at <= now();
 -- name: inbox
 SELECT count(*) FROM relay_inbox WHERE not_before <= now() + interval '1 minute';
 -- name: declared_dead
@@ -202,6 +207,24 @@ class House:
     def let_postgres_back(self) -> None:
         self._postgres_wanted.set()
 
+    # ---- more of a role ----------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def another_worker(self, stream: Stream) -> AsyncIterator[Part]:
+        """A second worker of a stream, with its probes on a port of its own."""
+        (port,) = free_ports(1)
+        first = f"{stream} = {self.settings.house.worker_ports[stream]}"
+        text = (self.folder / CONFIG).read_text(encoding="utf-8")
+        config = self.folder / f"another-{stream}.toml"
+        config.write_text(text.replace(first, f"{stream} = {port}"), encoding="utf-8")
+        role = Role(f"another-{stream}", ("worker", "--stream", stream.value))
+        url = f"http://127.0.0.1:{port}/readyz"
+        part = _part(role, self.settings, config, self.postgres.dsn, (self.simulator.session, url))
+        async with in_background(part.keep(), role.name):
+            await part.up()
+            yield part
+            await part.down()
+
     # ---- the simulator's faults --------------------------------------------------------------------------
 
     async def fault(self, kind: str, account: str, *, times: int | None = None, delay_ms: int = 0) -> None:
@@ -283,12 +306,12 @@ class House:
 
 
 @asynccontextmanager
-async def running_house_under_test(*, workers_more: Sequence[str] = ()) -> AsyncIterator[House]:
+async def running_house_under_test() -> AsyncIterator[House]:
     """Started, ready, with a key and two templates; at its end everything is drained and gone."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-e2e-")))
         os.chmod(folder, 0o755)
-        config = folder / "posthouse.toml"
+        config = folder / CONFIG
         config.write_text(configuration(folder), encoding="utf-8")
         settings = load(config, {})
         make_simulator_keys(settings)
@@ -334,13 +357,16 @@ def free_ports(count: int) -> list[int]:
 
 
 def _parts(settings: Settings, config: Path, dsn: str, session: aiohttp.ClientSession) -> dict[str, Part]:
-    environment = {**os.environ, "DATABASE_URL": dsn, "POSTHOUSE_CONFIG": str(config)}
-    logs = settings.data_dir / "logs"
-    logs.mkdir()
+    (settings.data_dir / "logs").mkdir()
     control = f"http://127.0.0.1:{settings.simulation.control_port}/sim/idle"
     urls = {**ready_urls(settings), "simulator": control}
     roles = roles_of(settings)
-    return {role.name: Part(role, environment, logs, (session, urls[role.name])) for role in roles}
+    return {role.name: _part(role, settings, config, dsn, (session, urls[role.name])) for role in roles}
+
+
+def _part(role: Role, settings: Settings, config: Path, dsn: str, probe: Probe) -> Part:
+    environment = {**os.environ, "DATABASE_URL": dsn, "POSTHOUSE_CONFIG": str(config)}
+    return Part(role, environment, settings.data_dir / "logs", probe)
 
 
 async def _api(db: Database, settings: Settings, session: aiohttp.ClientSession) -> Api:

@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from house_client import Mail, mails
 from house_parts import until
-from house_under_test import House, running_house_under_test
+from house_under_test import SLOTS, House, running_house_under_test
 
 from posthouse.domain.event import EventType
 from posthouse.domain.job import Status
@@ -67,6 +67,29 @@ async def test_a_worker_is_stopped_past_its_lease_and_continued(house: House) ->
     assert told.unknown
     assert told.duplicates == 0  # what the relay had said settles the doubts before anything is repeated
     for story in told.stories.values():
+        assert story.events.count(EventType.SENT) == told.arrivals[story.job_id]
+
+
+async def test_a_worker_that_was_relieved_wakes_up(house: House) -> None:
+    """It sleeps in the middle of a transaction, with its mail locked. Another sends that mail again; what the
+    first still has to say is added to the timeline, and harms nothing."""
+    worker = house.parts[TX]
+    await worker.restart("record.before_commit=stop:2")
+    lives = len(worker.ends)
+    async with house.another_worker(Stream.TRANSACTIONAL):
+        await house.client.post_all(mails("relieved", 60, Stream.TRANSACTIONAL))
+        await until("it sleeps", lambda: worker.hits[-1:] == ["record.before_commit"])
+        await house.settled(within=20.0)
+
+        worker.send(signal.SIGCONT)
+
+        assert await worker.ended(lives) not in (0, -signal.SIGKILL)
+        await worker.ready()
+    await ended_well(house, "relieved")
+    told = await house.told_of("relieved")
+    assert 0 < told.duplicates <= SLOTS
+    for story in told.stories.values():
+        assert story.status is Status.SENT
         assert story.events.count(EventType.SENT) == told.arrivals[story.job_id]
 
 
@@ -145,6 +168,7 @@ async def test_the_database_hangs(house: House) -> None:
             os.kill(pid, signal.SIGCONT)
 
     await ended_well(house, "dbhang")
+    assert before == {name: (part.pid, len(part.ends)) for name, part in house.parts.items()}
     assert not [name for name, (pid, _) in before.items() if await house.is_declared_dead(pid)]
 
 

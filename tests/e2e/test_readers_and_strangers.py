@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from io import BytesIO
 
 import msgspec
 import pytest
@@ -139,6 +140,20 @@ async def test_garbage_while_mail_flows(house: House) -> None:
     await house.assert_clean()
     assert len((await house.told_of("garbage")).arrivals) == 200
     assert lives == {name: len(part.ends) for name, part in house.parts.items()}
+
+
+async def test_a_body_that_is_too_large(house: House) -> None:
+    keyed = {"Authorization": f"Bearer {house.client.api.key}", "Content-Type": "application/json"}
+    hook = "/hooks/sendgrid/sim-sendgrid"
+    for path, headers, size in (
+        ("/v1/emails", keyed, 11_000_000),
+        (hook, {}, 11_000_000),
+        (hook, {}, 3_000_000),
+    ):
+        body = b'{"text":"' + b"x" * size + b'"}'
+        url = f"{house.client.api.url}{path}"
+        async with house.simulator.session.post(url, data=BytesIO(body), headers=headers) as response:
+            assert response.status == 413
 
 
 async def test_garbage_that_is_signed(house: House) -> None:
