@@ -28,8 +28,8 @@ RAW_TEXT: Final = frozenset({"iframe", "noembed", "noframes", "script", "style",
 #: Elements that have no content and no end tag.
 VOID: Final = frozenset(
     {
-        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source", "track",
-        "wbr",
+        "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "param", "source",
+        "track", "wbr",
     }
 )  # fmt: skip
 

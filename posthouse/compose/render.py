@@ -185,7 +185,7 @@ class Renderer:
         return replace(plan, prepared=self._prepare(plan))
 
     def _prepare(self, plan: Plan) -> PreparedPlan | None:
-        if plan.html is None or plan.html.bound is None:
+        if plan.html is None:
             return None
         finish = prepare(plan.html.part.source, self._limits)
         if finish is None:

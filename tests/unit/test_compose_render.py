@@ -20,10 +20,17 @@ def compose(version: TemplateVersion, **variables: object) -> Composed:
     return composed
 
 
-def test_html_is_escaped_and_text_and_subject_are_not() -> None:
-    version = template("<p>{{ x }}</p>", "{{ x }}", "{{ x }}")
+@pytest.mark.parametrize(
+    ("html", "escaped"),
+    [
+        ("<p>{{ x }}</p>", "<p>&lt;b&gt;&amp;&#x27;&quot;/</p>"),
+        ("<p>{{ x }}", "<p>&lt;b&gt;&amp;&#x27;&quot;&#x2f;"),  # not plain enough to be prepared
+    ],
+)
+def test_html_is_escaped_and_text_and_subject_are_not(html: str, escaped: str) -> None:
+    version = template(html, "{{ x }}", "{{ x }}")
     mail = compose(version, x="<b>&'\"/").rendered
-    assert mail.html == "<p>&lt;b&gt;&amp;&#x27;&quot;&#x2f;</p>"
+    assert mail.html == escaped
     assert mail.text == "<b>&'\"/"
     assert mail.subject == "<b>&'\"/"
 
