@@ -121,6 +121,8 @@ async def test_its_own_death_ends_the_house(tmp_path: Path) -> None:
     """kill -9 of the parent: every role sees it and drains, PostgreSQL stops."""
     async with up(tmp_path) as (process, url, key):
         assert await post(url, key) == 202
+        ledger = tmp_path / "simulator" / "ledger.jsonl"
+        await until("the mail is out of hand", lambda: ledger.read_bytes().count(b"ok-up@") == 1)
         process.kill()
         await process.wait()
         await until("nothing is left", lambda: processes_of(tmp_path) == {}, within=30.0)
