@@ -144,6 +144,13 @@ webhook_key_file = "{folder}/simulator/mk.pub"
 PORTS = ("api", "track", "processor", "one", "two", "tx", "mk")
 
 
+def refuse_dead(children: Sequence[subprocess.Popen[bytes]]) -> None:
+    """A role that ended makes the figures worthless, and the wait for them long."""
+    for child in children:
+        if child.poll() is not None:
+            raise RuntimeError(f"{child.args!r} ended with exit code {child.returncode}")
+
+
 def rss_mb(pid: int) -> float:
     """Resident memory of a process, in MB; 0 when it is gone."""
     try:

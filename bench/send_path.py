@@ -14,6 +14,7 @@ from bench.house import (
     bench_house,
     cpu_seconds,
     ports,
+    refuse_dead,
     rss_mb,
 )
 from bench.seed import SUPPRESSIONS, accept, make_suppressions, make_template
@@ -87,6 +88,7 @@ async def _watch(house: BenchHouse, children: list[subprocess.Popen[bytes]], mai
     cpu = _cpu(house, children)
     async with asyncio.timeout(300):
         while True:
+            refuse_dead(children)
             so_far = await progress(house.db, Stream.MARKETING)
             watched.sending_max = max(watched.sending_max, so_far.sending)
             rss = max(rss_mb(child.pid) for child in children)
