@@ -1,80 +1,54 @@
-"""A body as a small tree of what plain text needs: no comments, no scripts, nothing hidden."""
+"""The visible tokens of any body, by way of the tree that a browser would build."""
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final, TypeAlias
+from typing import Final
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
+
+from posthouse.compose.markup import VOID
+from posthouse.compose.text_tokens import NO_ATTRIBUTES, Token, visible
 
 _DROPPED: Final = frozenset(
     {"head", "script", "style", "template", "title", "noscript", "object", "iframe", "svg", "math", "select",
      "textarea", "audio", "video", "-comment", "!doctype"}
 )  # fmt: skip
-#: How mail hides a preheader: from its readers, but not from the list of mails.
-_HIDING = re.compile(
-    r"display\s*+:\s*+none|visibility\s*+:\s*+hidden|mso-hide\s*+:\s*+all"
-    r"|(?:^|[;\s])(?:font-size|max-height|max-width|opacity|line-height)\s*+:\s*+0(?:px|pt|em|%)?\s*+(?:;|!|$)",
-    re.IGNORECASE,
-)
-_KEPT_ATTRIBUTES: Final = frozenset({"href", "alt", "colspan", "start", "width", "height"})
 
 
-@dataclass(slots=True)
-class Element:
-    tag: str
-    attributes: Mapping[str, str]
-    children: list["Node"] = field(default_factory=list)
-    has_table: bool = False  # anywhere below
-
-
-Node: TypeAlias = Element | str
-
-
-def parse_visible(html: str) -> Element:
-    """The visible content of a body that `guard.check` let pass."""
-    root = Element("body", {})
+def tree_tokens(html: str) -> list[Token]:
+    """The tokens of a body that `guard.check` let pass. Without recursion: a tree is as deep as the mail's
+    author liked."""
+    tokens: list[Token] = []
     body = LexborHTMLParser(html).body
-    if body is None:
-        return root
-    open_elements = [root]
-    node = body.first_child
+    node = body.first_child if body is not None else None
+    open_tags: list[str] = []
     while node is not None:
-        element = _visible(node, open_elements[-1])
-        child = node.first_child if element is not None else None
-        if element is not None and child is not None:
-            open_elements.append(element)
-            node = child
+        tag = _begin(node, tokens)
+        if tag and node.first_child is not None:
+            open_tags.append(tag)
+            node = node.first_child
             continue
-        while node is not None and node.next is None:
-            if len(open_elements) == 1:
-                return root
-            _leave(open_elements)
+        if tag and tag not in VOID:
+            tokens.append(_end(tag))
+        while node is not None and node.next is None and open_tags:
+            tokens.append(_end(open_tags.pop()))
             node = node.parent
         node = node.next if node is not None else None
-    return root
+    return tokens
 
 
-def _visible(node: LexborNode, parent: Element) -> Element | None:
-    """Add what can be seen of a node to its parent; the element, if there may be more in it."""
+def _begin(node: LexborNode, tokens: list[Token]) -> str:
+    """Add what can be seen of a node; its tag, if it is an element that can be seen."""
     if node.is_text_node:
-        parent.children.append(node.text_content or "")
-        return None
+        tokens.append((node.text_content or "", "", NO_ATTRIBUTES))
+        return ""
     tag = node.tag or ""
     if tag in _DROPPED or not node.is_element_node:
-        return None
-    attributes = node.attributes
-    if attributes:
-        if "hidden" in attributes or _HIDING.search(attributes.get("style") or ""):
-            return None
-        attributes = {name: value for name, value in attributes.items() if name in _KEPT_ATTRIBUTES}
-    element = Element(tag, {name: value or "" for name, value in attributes.items()})
-    parent.children.append(element)
-    if tag == "table":
-        parent.has_table = True
-    return element
+        return ""
+    attributes = visible(node.attributes)
+    if attributes is None:
+        return ""
+    tokens.append(("", tag, attributes))
+    return tag
 
 
-def _leave(open_elements: list[Element]) -> None:
-    element = open_elements.pop()
-    open_elements[-1].has_table |= element.has_table
+def _end(tag: str) -> Token:
+    return "", f"/{tag}", NO_ATTRIBUTES

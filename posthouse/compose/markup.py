@@ -5,6 +5,7 @@ Every expression is possessive: it never gives back what it took, so no input ma
 """
 
 import re
+from functools import lru_cache
 from html.entities import html5
 from typing import Final
 
@@ -40,6 +41,8 @@ ATTRIBUTES: Final = re.compile(
     rf"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{SPACE}*+={SPACE}*+({_VALUE}))?+"
 )
 
+#: The longest name of a character that needs no `;`, like `&plusmn`.
+_LONGEST_OLD_NAME: Final = 6
 _AFTER_NAME: Final = frozenset(" \t\n\f\r/>")
 _MAX_CODE: Final = 0x10FFFF
 _MAX_CODE_DIGITS: Final = 7
@@ -66,6 +69,28 @@ def unescape_attribute(value: str) -> str:
     if value.count("&") == value.count("&amp;"):
         return value.replace("&amp;", "&")
     return _REFERENCE.sub(_reference, value)
+
+
+def unescape_text(text: str) -> str:
+    """Running text without character references. Here `&copyright` is a `&copy` and more."""
+    return _REFERENCE.sub(_text_reference, text) if "&" in text else text
+
+
+def _text_reference(match: re.Match[str]) -> str:
+    return _character(match.group())
+
+
+@lru_cache(maxsize=512)
+def _character(written: str) -> str:
+    name = written[1:]
+    if name[0] == "#":
+        return _numbered(name[1:].rstrip(";"))
+    if name in html5:
+        return html5[name]
+    for length in range(min(len(name), _LONGEST_OLD_NAME), 1, -1):
+        if name[:length] in html5:
+            return html5[name[:length]] + name[length:]
+    return written
 
 
 def _reference(match: re.Match[str]) -> str:

@@ -1,9 +1,11 @@
 """Lines of plain text: paragraphs wrapped at 78 columns, with margins, quotes and list markers."""
 
 import re
+from collections.abc import Iterable
 from typing import Final
 
 WIDTH: Final = 78
+_LEAST_WIDTH: Final = 20
 _MAX_PREFIXES: Final = 8  # deeper quotes and lists go no further to the right
 _SPACES = re.compile(r"[ \t\n\f\r]+")
 #: Marks that only hold lines together or apart in HTML. Direction marks stay: they belong to the text.
@@ -31,8 +33,12 @@ class Page:
 
     def verbatim(self, text: str) -> None:
         """Lines that are not wrapped."""
+        self.lines(text.strip("\n").split("\n"))
+
+    def lines(self, lines: Iterable[str]) -> None:
+        """Lines that are not wrapped."""
         self.end_line()
-        for line in text.strip("\n").split("\n"):
+        for line in lines:
             self._put(line.rstrip())
 
     def mark(self) -> int:
@@ -41,11 +47,13 @@ class Page:
 
     def since(self, mark: int) -> str:
         """The running text after a mark, as it will read. Empty when a line has ended since."""
-        return _collapsed("".join(self._run[mark:]))
+        return collapsed("".join(self._run[mark:]))
 
     def end_line(self) -> int:
         """Break the running text into lines; how many there were."""
-        text = _collapsed("".join(self._run))
+        if not self._run:
+            return 0
+        text = collapsed("".join(self._run))
         self._run.clear()
         if not text:
             return 0
@@ -56,7 +64,8 @@ class Page:
 
     def margin(self, lines: int) -> None:
         """At least so many blank lines before what comes next. Margins do not add up."""
-        self.end_line()
+        if self._run:
+            self.end_line()
         if self._marker is None:  # nothing yet stands beside a list item's marker
             self._margin = max(self._margin, lines)
             if lines:
@@ -97,37 +106,49 @@ class Page:
         return "".join(self._prefixes[:_MAX_PREFIXES])
 
     def _put(self, line: str) -> None:
-        if self._lines:
+        if self._margin and self._lines:
             self._lines += ["".join(self._prefixes[: self._margin_depth]).rstrip(" ")] * self._margin
         self._margin = 0
         self._margin_depth = _MAX_PREFIXES
-        prefix = self._prefix()
-        if self._marker is not None:
-            outer = "".join(self._prefixes[: min(len(self._prefixes), _MAX_PREFIXES) - 1])
-            prefix = outer + self._marker
-            self._marker = None
-        self._lines.append((prefix + line).rstrip(" "))
+        self._lines.append((self._next_prefix() + line).rstrip(" "))
+
+    def _next_prefix(self) -> str:
+        if not self._prefixes:
+            return ""
+        if self._marker is None:
+            return self._prefix()
+        outer = "".join(self._prefixes[: min(len(self._prefixes), _MAX_PREFIXES) - 1])
+        prefix = outer + self._marker
+        self._marker = None
+        return prefix
 
     def _wrap(self, text: str) -> list[str]:
-        width = max(20, self._width - len(self._prefix()))
-        if len(text) <= width:
-            return [text]
+        """Lines as long as they may be; a word that is longer has one of its own."""
+        width = max(_LEAST_WIDTH, self._width - len(self._prefix()))
         lines: list[str] = []
-        line: list[str] = []
-        length = -1
-        for word in text.split(" "):
-            if length + 1 + len(word) > width and line:
-                lines.append(" ".join(line))
-                line, length = [], -1
-            line.append(word)
-            length += 1 + len(word)
-        lines.append(" ".join(line))
+        start = 0
+        while len(text) - start > width:
+            end = text.rfind(" ", start, start + width + 1)
+            if end < 0:
+                end = text.find(" ", start + width)
+            if end < 0:
+                break
+            lines.append(text[start:end])
+            start = end + 1
+        lines.append(text[start:])
         return lines
 
 
-def _collapsed(text: str) -> str:
+def shown(text: str) -> str:
+    """Running text that stands on a line of its own."""
+    return collapsed(text).replace(_NO_BREAK_SPACE, " ")
+
+
+def collapsed(text: str) -> str:
+    """Running text as a browser shows it, without the marks that nobody sees."""
+    if text.isascii():
+        return " ".join(text.split())
     text = _SPACES.sub(" ", text)
-    if not text.isascii():
-        text = _LONE_JOINER.sub("", _INVISIBLE.sub("", text))
-        text = _SPACES.sub(" ", text)
+    text = _LONE_JOINER.sub("", _INVISIBLE.sub("", text))
+    text = _SPACES.sub(" ", text)
     return text.strip(" " + _NO_BREAK_SPACE)

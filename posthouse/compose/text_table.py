@@ -1,13 +1,16 @@
 """Tables of facts in plain text: columns aligned, numbers to the right; stacked where a line is too short."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from posthouse.compose.text_page import WIDTH
 
 _GAP: Final = "  "
-_MAX_COLUMNS: Final = 12
+_MAX_COLUMNS: Final = 12  # with anything in them
+_MAX_CELLS: Final = 64  # of a row: what is laid out in columns is as large as the product
 _NUMBER = re.compile(r"[-+\u2212(]?\W{0,3}\d[\d.,'\u00a0\u202f ]*+\W{0,3}(?:[A-Za-z]{1,3}|%)?\)?")
 
 
@@ -21,51 +24,42 @@ class Row:
 
 def aligned(rows: list[Row]) -> list[str]:
     """The lines of a table. Rows that do not fit a line side by side are written cell under cell."""
-    grid = [_columns(row) for row in rows]
-    count = max(map(len, grid), default=0)
-    used = [c for c in range(count) if any(c < len(cells) and cells[c] for cells in grid)]
-    grid = [[cells[c] if c < len(cells) else "" for c in used] for cells in grid]
-    widths = [max(len(cells[c]) for cells in grid) for c in range(len(used))]
-    if sum(widths) + len(_GAP) * (len(widths) - 1) > WIDTH or len(widths) > _MAX_COLUMNS:
+    grid = [_cells(row) for row in rows]
+    if max(map(len, grid), default=0) > _MAX_CELLS:
         return _stacked(grid)
-    to_the_right = [_is_numeric(grid, rows, column) for column in range(len(used))]
-    lines = []
-    for row, cells in zip(rows, grid, strict=True):
-        if any(cells):
-            lines.append(_line(cells, widths, to_the_right))
-        if row.is_header and row is rows[0] and len(rows) > 1:
-            lines.append(_GAP.join("-" * width for width in widths))
-    return lines
+    columns = [column for column in zip_longest(*grid, fillvalue="") if any(column)]
+    widths = [max(map(len, column)) for column in columns]
+    if len(widths) > _MAX_COLUMNS or sum(widths) + len(_GAP) * (len(widths) - 1) > WIDTH:
+        return _stacked(grid)
+    padded = [_padded(column, width, rows) for column, width in zip(columns, widths, strict=True)]
+    lines = [_GAP.join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    if rows[0].is_header and len(rows) > 1:
+        lines.insert(1, _GAP.join("-" * width for width in widths))
+    return [line for line in lines if line]
 
 
-def _columns(row: Row) -> list[str]:
-    """One text for each column. A cell that spans several stands in the first, but in the last of them when
-    a number stands to its right: "Total" belongs to the sum beside it."""
+def _cells(row: Row) -> list[str]:
+    """One text for each column. A cell that spans several stands in the first of them."""
+    if all(span == 1 for _, span in row.cells):
+        return [text for text, _ in row.cells]
     cells: list[str] = []
     for text, span in row.cells:
         cells += [text, *[""] * (min(span, _MAX_COLUMNS + 1) - 1)]
     return cells
 
 
-def _is_numeric(grid: list[list[str]], rows: list[Row], column: int) -> bool:
-    texts = [
-        cells[column] for row, cells in zip(rows, grid, strict=True) if cells[column] and not row.is_header
-    ]
-    return bool(texts) and all(_NUMBER.fullmatch(text) for text in texts)
-
-
-def _line(cells: list[str], widths: list[int], to_the_right: list[bool]) -> str:
-    padded = [
-        text.rjust(width) if right else text.ljust(width)
-        for text, width, right in zip(cells, widths, to_the_right, strict=True)
-    ]
-    return _GAP.join(padded).rstrip()
+def _padded(column: Sequence[str], width: int, rows: list[Row]) -> list[str]:
+    """Texts to the left, and numbers, if there is nothing else, to the right."""
+    facts = [text for text, row in zip(column, rows, strict=True) if text and not row.is_header]
+    if facts and all(map(_NUMBER.fullmatch, facts)):
+        return [text.rjust(width) for text in column]
+    return [text.ljust(width) for text in column]
 
 
 def _stacked(grid: list[list[str]]) -> list[str]:
     lines: list[str] = []
     for cells in grid:
-        if lines:
+        if lines and any(cells):
             lines.append("")
-        lines += [text for text in cells if text]
+        lines += filter(None, cells)
     return lines
