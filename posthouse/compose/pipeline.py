@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from msgspec import Struct
+
 from posthouse.clock import Clock
 from posthouse.compose import guard
 from posthouse.compose.header_text import one_line
@@ -48,16 +50,14 @@ class ComposeSettings:
     limits: Limits = field(default_factory=Limits)
 
 
-@dataclass(frozen=True, slots=True)
-class Composed:
+class Composed(Struct, frozen=True):
     """The mail, and the links that must be durable before it is handed over."""
 
     rendered: Rendered
     links: tuple[Link, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Draft:
+class _Draft(Struct, frozen=True):
     """What the source says, before anything of ours is added."""
 
     subject: str

@@ -43,8 +43,7 @@ _METHOD_NAMES = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Texts:
+class Texts(msgspec.Struct, frozen=True):
     """A template's rendered parts; None for those it has not."""
 
     subject: str | None

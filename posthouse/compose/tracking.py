@@ -6,10 +6,11 @@ tokens and splices.
 
 import re
 from binascii import b2a_base64
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
+
+from msgspec import Struct
 
 from posthouse.compose.markup import (
     ATTRIBUTES,
@@ -68,8 +69,7 @@ _CLOSERS = {")": "(", "]": "[", "}": "{"}
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """What `/c/{job_id}/{hash}` leads to."""
 
     hash: LinkHash
