@@ -25,7 +25,7 @@ _REST = r"[^<>\"'=]*+(?:=[ \t\n\f\r]*+(?:\"[^\"<>]*+\"|'[^'<>]*+'|[^ \t\n\f\r\"'
 #: A comment without its end goes on to the end of the body, for a browser too: nothing is looked at twice.
 _TAG = re.compile(
     rf"<(?:(/?+[a-zA-Z][a-zA-Z0-9]*+)(?=[ \t\n\f\r/>])({_REST})>|{COMMENT_REST}|{BOGUS_REST}"
-    r"|(?:!|\?|/(?![A-Za-z]))(?s:.*+))"
+    r"|(?:!|\?|/[^A-Za-z])(?s:.*+))"
 )
 _ONLY_HREF = re.compile(r" href=\"([^\"]*+)\"")
 _SPACE: Final = " \t\n\f\r"

@@ -161,7 +161,7 @@ class _Writer:
         if tokens[start][1] == "caption":
             self.write(tokens[start : _place_of("/caption", tokens, start)])
             self._page.end_line()
-        self._page.lines(aligned(rows))
+        self._page.lines(aligned(rows, self._page.room()))
         self._page.margin(1)
         return end + 1
 

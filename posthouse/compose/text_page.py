@@ -33,13 +33,16 @@ class Page:
 
     def verbatim(self, text: str) -> None:
         """Lines that are not wrapped."""
-        self.lines(text.strip("\n").split("\n"))
+        self.end_line()
+        for line in text.strip("\n").split("\n"):
+            self._put(line.rstrip())
 
     def lines(self, lines: Iterable[str]) -> None:
-        """Lines that are not wrapped."""
+        """Lines that are wrapped only where they are too long."""
         self.end_line()
         for line in lines:
-            self._put(line.rstrip())
+            for part in self._wrap(line):
+                self._put(part)
 
     def mark(self) -> int:
         """A place in the running text, for `since`."""
@@ -70,6 +73,10 @@ class Page:
             self._margin = max(self._margin, lines)
             if lines:
                 self._margin_depth = min(self._margin_depth, len(self._prefixes))
+
+    def room(self) -> int:
+        """How long a line may be here."""
+        return max(_LEAST_WIDTH, self._width - len(self._prefix()))
 
     def height(self) -> int:
         """Lines so far."""
@@ -124,7 +131,7 @@ class Page:
 
     def _wrap(self, text: str) -> list[str]:
         """Lines as long as they may be; a word that is longer has one of its own."""
-        width = max(_LEAST_WIDTH, self._width - len(self._prefix()))
+        width = self.room()
         lines: list[str] = []
         start = 0
         while len(text) - start > width:

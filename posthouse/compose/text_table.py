@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Final
 
-from posthouse.compose.text_page import WIDTH
-
 _GAP: Final = "  "
 _MAX_COLUMNS: Final = 12  # with anything in them
 _MAX_CELLS: Final = 64  # of a row: what is laid out in columns is as large as the product
@@ -22,14 +20,14 @@ class Row:
     is_header: bool = False
 
 
-def aligned(rows: list[Row]) -> list[str]:
-    """The lines of a table. Rows that do not fit a line side by side are written cell under cell."""
+def aligned(rows: list[Row], room: int) -> list[str]:
+    """The lines of a table. Rows that do not fit a line of `room` characters are written cell under cell."""
     grid = [_cells(row) for row in rows]
     if max(map(len, grid), default=0) > _MAX_CELLS:
         return _stacked(grid)
     columns = [column for column in zip_longest(*grid, fillvalue="") if any(column)]
     widths = [max(map(len, column)) for column in columns]
-    if len(widths) > _MAX_COLUMNS or sum(widths) + len(_GAP) * (len(widths) - 1) > WIDTH:
+    if len(widths) > _MAX_COLUMNS or sum(widths) + len(_GAP) * (len(widths) - 1) > room:
         return _stacked(grid)
     padded = [_padded(column, width, rows) for column, width in zip(columns, widths, strict=True)]
     lines = [_GAP.join(cells).rstrip() for cells in zip(*padded, strict=True)]

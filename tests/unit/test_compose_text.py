@@ -105,6 +105,7 @@ def test_mail_whose_tags_tell_its_tree(html: str) -> None:
         "<head>a</head>",
         "<o:p>a</o:p>",
         "<p",
+        "</",
     ],
 )
 def test_mail_that_is_left_to_a_parser(html: str) -> None:
@@ -144,6 +145,14 @@ def test_a_large_table_takes_no_more_than_linear_time() -> None:
 def test_a_table_too_wide_for_a_line_is_stacked() -> None:
     text = plain_text(f"<table><tr><td>{'a' * 50}</td><td>{'b' * 50}</td></tr></table>")
     assert text == f"{'a' * 50}\n{'b' * 50}\n"
+
+
+def test_a_table_in_a_quote_leaves_room_for_the_mark() -> None:
+    cells = f"<td>{'a' * 38}</td><td>{'b' * 38}</td>"
+    text = plain_text(
+        f"<table><tr>{cells}</tr></table><blockquote><table><tr>{cells}</tr></table></blockquote>"
+    )
+    assert text.splitlines() == [f"{'a' * 38}  {'b' * 38}", "", f"> {'a' * 38}", f"> {'b' * 38}"]
 
 
 def test_deep_nesting_does_not_deepen_the_margin_for_ever() -> None:
