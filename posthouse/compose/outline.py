@@ -29,7 +29,10 @@ _BODY: Final = frozenset(
 _DOCUMENT: Final = {"html": (None,), "head": (None, "html"), "body": (None, "html")}
 #: Attributes that decide what is done with their element.
 _DECISIVE: Final = SELECTED_ATTRIBUTES | {"data-css-inline", "data-posthouse-track", "ses:no-track"}
-_SHEET_TAG = re.compile(r"<style(?:\s++type=(?:\"text/css\"|'text/css'))?+\s*+>", re.IGNORECASE)
+_SHEET_TAG = re.compile(
+    r"<style(?:\s++(?:type=(?:\"text/css\"|'text/css')|media=(?:\"[^\"<>]*+\"|'[^'<>]*+')))*+\s*+>",
+    re.IGNORECASE,
+)
 _BEGIN: Final = frozenset({"for", "if"})
 _MIDDLE: Final = frozenset({"elif", "else"})
 _END: Final = {"endfor": "for", "endif": "if"}
@@ -169,7 +172,7 @@ class _Reader:
         _expect(_SHEET_TAG.fullmatch(token.group()) is not None)
         text, end = self._raw_text("style", token.end())
         self._outline.sheets.append(Sheet(token.start(), end, text))
-        _expect(self._stem not in text)
+        _expect(self._stem not in text and self._stem not in token.group())
         return end
 
     def _title_end(self, start: int) -> int:

@@ -150,7 +150,7 @@ _documents = st.sampled_from(
 _sheets = st.one_of(
     st.just(""),
     _rules.map(lambda rules: f"<style>{rules}</style>"),
-    _rules.map(lambda rules: f'<style type="text/css">{rules}</style>\n<style>td{{}}</style>'),
+    _rules.map(lambda rules: f'<style type="text/css">{rules}</style>\n<style media="(x)">td{{c:d}}</style>'),
 )
 _templates = st.tuples(_documents, _sheets, _contents).map(
     lambda parts: parts[0].format(style=parts[1], body=parts[2])

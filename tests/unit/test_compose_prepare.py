@@ -83,6 +83,7 @@ def test_the_footer_has_the_style_of_the_template() -> None:
         "<p title='{{ a }} and {{ b }}'>{# a note #}</p>",
         "<!--[if mso]><table><tr><td width='{{ w }}'><![endif]--><p>x</p><!--[if mso]></table><![endif]-->",
         "<title>{{ x }}</title>{{ x|default('>') }}",
+        "<style type='text/css'>p{}</style><style media='(x:480px)'>.a .b{width:100%}</style><p>x</p>",
     ],
 )
 def test_what_is_prepared(html: str) -> None:
@@ -126,7 +127,8 @@ def test_what_is_prepared(html: str) -> None:
         "<style>{% if a %}p{}{% endif %}</style>",
         "{% if a %}<style>p{}</style>{% endif %}",
         "x<style>p{}</style>",
-        "<style media=print>p{}</style>",
+        "<style data-css-inline='ignore'>p{}</style>",
+        "<style media='{{ x }}'>p{}</style>",
         "<style>p{}",
         "<title>{% if a %}b{% endif %}</title>",
         "<title>x",
