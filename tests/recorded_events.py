@@ -13,6 +13,7 @@ from posthouse.domain.ids import InstanceId, JobId, RelayAccount, foreign_event_
 from posthouse.domain.job import ClaimedJob, Held
 from posthouse.domain.stream import Stream
 from posthouse.status.apply import Applied, Policy, apply
+from posthouse.status.record import record
 from posthouse.storage import jobs
 from posthouse.storage.db import Database, retry_conflicts
 
@@ -72,6 +73,10 @@ class Desk:
         self._rng = random.Random(1)
 
     async def record(self, events: Sequence[Event]) -> Applied:
+        return await record(self.db, events, POLICY, self._rng)
+
+    async def record_the_whole_way(self, events: Sequence[Event]) -> Applied:
+        """Without the one statement for plain acceptances."""
         return await retry_conflicts(self.db, lambda tx: apply(tx, events, POLICY), rng=self._rng)
 
     async def claim(

@@ -10,10 +10,10 @@ from posthouse.clock import Clock, SystemClock
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.domain.event import Event
-from posthouse.failpoints import failpoint
 from posthouse.keyring import Keyring, load_keyring
-from posthouse.status.apply import Applied, Policy, apply
-from posthouse.storage.db import Database, PoolKind, Transaction, open_pool, prepare_all, retry_conflicts
+from posthouse.status.apply import Applied, Policy
+from posthouse.status.record import record
+from posthouse.storage.db import Database, PoolKind, open_pool, prepare_all
 from posthouse.storage.hints import Hinter, Listener
 from posthouse.storage.migrate import pending
 from posthouse.storage.sql import load_queries
@@ -34,14 +34,8 @@ class House:
     policy: Policy
 
     async def record(self, events: Sequence[Event]) -> Applied:
-        """status.apply in a transaction of its own, run again when another was in the way."""
-
-        async def work(tx: Transaction) -> Applied:
-            applied = await apply(tx, events, self.policy)
-            failpoint("record.before_commit")
-            return applied
-
-        return await retry_conflicts(self.queue, work, rng=self.rng)
+        """status.record on the queue's pool."""
+        return await record(self.queue, events, self.policy, self.rng)
 
 
 @asynccontextmanager

@@ -13,7 +13,7 @@ from posthouse.domain.ids import AddressKey, CampaignId, EventId, JobId
 from posthouse.domain.job import Status
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionReason, SuppressionScope
-from posthouse.storage.db import Session, Transaction
+from posthouse.storage.db import Database, Session, Transaction
 from posthouse.storage.text import storable
 
 T = TypeVar("T")
@@ -82,6 +82,27 @@ async def lock_jobs(tx: Transaction, ids: Iterable[JobId]) -> dict[JobId, Locked
         return {}
     rows = await tx.fetch_into(LockedJob, "lock_jobs", wanted, wanted[0], wanted[-1])
     return {row.job_id: row for row in rows}
+
+
+async def record_sent(db: Database, accepted: Sequence[Event]) -> set[JobId]:
+    """Acceptances of mails in hand: states, events and books in one statement.
+
+    Returns the jobs it was done for; of the others nothing was written.
+    """
+    done = await db.fetch_into(
+        JobId,
+        "record_sent",
+        [e.job_id for e in accepted],
+        [e.event_id for e in accepted],
+        [e.attempt for e in accepted],
+        [e.occurred_at for e in accepted],
+        [e.relay for e in accepted],
+        _column([_text(e.provider_message_id) for e in accepted]),
+        _column([_text(e.diagnostic) for e in accepted]),
+        _column([e.template_version for e in accepted]),
+        Status.SENDING.value,
+    )
+    return set(done)
 
 
 async def insert_events(tx: Transaction, events: Sequence[Event]) -> set[EventId]:

@@ -11,9 +11,6 @@ from posthouse.telemetry import log
 
 #: Events recorded in one transaction.
 GROUP: Final = 256
-#: Transactions under way at the same time. With one, results waited in line for the database's answer to the
-#: ones before (8 ms for 34 mails); their mails are different, so they do not meet.
-LANES: Final = 2
 #: While the database is away: seconds between tries.
 RETRY_EVERY: Final = 0.5
 
@@ -31,7 +28,7 @@ class _Waiting:
 
 
 class Recorder:
-    """Results that arrive while others are committed form the next group."""
+    """Results that arrive while one group commits form the next group."""
 
     def __init__(self, record: Record) -> None:
         self._record = record
@@ -53,40 +50,30 @@ class Recorder:
 
     async def run(self) -> None:
         """Commit groups until cancelled. A bug ends it, aloud, for everybody who waits."""
-        lanes = [asyncio.create_task(self._commit_groups()) for _ in range(LANES)]
+        group: list[_Waiting] = []
         try:
-            await asyncio.gather(*lanes)
+            while True:
+                await self._arrived.wait()
+                group = self._next_group()
+                await self._commit([event for waiting in group for event in waiting.events])
+                for waiting in group:
+                    if not waiting.done.done():
+                        waiting.done.set_result(None)
         except BaseException as error:
             self._ended = True
-            for lane in lanes:
-                lane.cancel()
-            await asyncio.gather(*lanes, return_exceptions=True)
-            for waiting in self._waiting:
+            for waiting in (*group, *self._waiting):
                 _fail(waiting.done, error)
             raise
 
-    async def _commit_groups(self) -> None:
-        while True:
-            group = await self._next_group()
-            try:
-                await self._commit([event for waiting in group for event in waiting.events])
-            except BaseException:
-                self._waiting += group  # for `run` to tell them why
-                raise
-            for waiting in group:
-                if not waiting.done.done():
-                    waiting.done.set_result(None)
-
-    async def _next_group(self) -> list[_Waiting]:
-        while not self._waiting:
-            self._arrived.clear()
-            await self._arrived.wait()
+    def _next_group(self) -> list[_Waiting]:
         taken, size = 0, 0
         for waiting in self._waiting:
             if taken and size + len(waiting.events) > GROUP:
                 break
             taken, size = taken + 1, size + len(waiting.events)
         group, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        if not self._waiting:
+            self._arrived.clear()
         return group
 
     async def _commit(self, events: Sequence[Event]) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import pytest
@@ -196,6 +196,15 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     "insert_events": _events,
     "soft_bounces": _by_ids(lambda s: s.old),
     "move_jobs": _moves,
+    "record_sent": lambda s: [
+        s.sending,
+        [uuid4() for _ in s.sending],
+        [1] * len(s.sending),
+        [datetime.now(UTC)] * len(s.sending),
+        *[["mail"] * len(s.sending)] * 3,
+        [1] * len(s.sending),
+        "SENDING",
+    ],
     "mark_jobs": lambda s: [
         s.old,
         *[[datetime.now(UTC)] * len(s.old)] * 4,
@@ -261,6 +270,7 @@ ID_DRIVEN: Final = (
     "lock_jobs",
     "soft_bounces",
     "move_jobs",
+    "record_sent",
     "mark_jobs",
     "count_deaths",
     "hold_doubts",

@@ -63,6 +63,46 @@ FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],
      AS m (job_id, opened_at, clicked_at, complained_at, unsubscribed_at)
 WHERE j.job_id = m.job_id;
 
+-- name: record_sent
+-- Acceptances of mails that are in hand, all of it in one statement: what lock_jobs, insert_events, move_jobs and
+-- book do in six round trips. Only jobs in SENDING ($9) whose attempt the event names; the others are not
+-- touched, and are not among the ids returned.
+WITH fit AS MATERIALIZED (
+    SELECT g.*
+    FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
+                $8::int[])
+         AS g (job_id, event_id, attempt, occurred_at, relay, provider_message_id, diagnostic,
+               template_version)
+    JOIN email_job j ON j.job_id = g.job_id
+    WHERE j.attempt = g.attempt AND j.status = $9
+    ORDER BY j.job_id
+    FOR NO KEY UPDATE OF j
+), told AS (
+    INSERT INTO email_event (job_id, event_id, attempt, type, origin, occurred_at, relay,
+                             provider_message_id, diagnostic, template_version)
+    SELECT job_id, event_id, attempt, 'sent', 'handover', occurred_at, relay, provider_message_id, diagnostic,
+           template_version
+    FROM fit
+    ON CONFLICT DO NOTHING
+    RETURNING job_id, occurred_at, relay, provider_message_id
+), moved AS (
+    UPDATE email_job j
+    SET status = 'SENT',
+        in_doubt = false,
+        sent_at = coalesce(j.sent_at, told.occurred_at),
+        relay = told.relay,
+        provider_message_id = coalesce(told.provider_message_id, j.provider_message_id)
+    FROM told
+    WHERE j.job_id = told.job_id
+    RETURNING j.job_id, (j.created_at AT TIME ZONE 'UTC')::date AS day, j.stream, j.campaign_id
+), booked AS (
+    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
+    SELECT day, stream, campaign_id, $9, 'SENT', count(*) FROM moved GROUP BY 1, 2, 3
+), told_booked AS (
+    INSERT INTO event_ledger (day, n) SELECT day, count(*) FROM moved GROUP BY 1
+)
+SELECT job_id FROM moved;
+
 -- name: book
 -- The books of one recording: states changed ($1-$6) and events stored ($7, $8), both grouped.
 WITH deltas AS (
