@@ -22,7 +22,7 @@ from posthouse.telemetry import Metrics
 from posthouse.worker.recorder import Recorder
 
 #: Mails handed over, and recorded, together; one slow answer holds up no more than these.
-SET_SIZE: Final = 32
+SET_SIZE: Final = 16
 #: A job that could not begin for want of a relay or a connection comes back within about this long.
 COMES_BACK: Final = 1.0
 
