@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from posthouse.domain.ids import RelayAccount
 from posthouse.domain.job import ClaimedJob, Held
 from posthouse.relays.base import RawCallback
 
@@ -75,11 +74,3 @@ class EventLog(Protocol):
         ...
 
     async def wait(self, timeout: float) -> None: ...
-
-
-class Hints(Protocol):
-    """At most one hint per topic every 10 ms, after the commit, never in an accepting transaction."""
-
-    def jobs_due(self, stream: str) -> None: ...
-
-    def callbacks_waiting(self, account: RelayAccount) -> None: ...

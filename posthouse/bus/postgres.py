@@ -36,7 +36,7 @@ def jobs_channel(stream: Stream) -> str:
 
 
 class PostgresHints:
-    """bus.port.Hints over NOTIFY."""
+    """Wakes whoever waits, over NOTIFY: at most one hint a channel every 10 ms, after the commit."""
 
     def __init__(self, hinter: Hinter) -> None:
         self._hinter = hinter

@@ -11,7 +11,6 @@ import msgspec
 from posthouse.domain.event import Event
 from posthouse.domain.ids import AddressKey, CampaignId, EventId, JobId
 from posthouse.domain.job import Status
-from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionReason, SuppressionScope
 from posthouse.storage.db import Database, Session, Transaction
 from posthouse.storage.text import storable
@@ -185,10 +184,6 @@ async def book(tx: Transaction, deltas: Mapping[Delta, int], stored: Counter[dat
         list(stored.keys()),
         list(stored.values()),
     )
-
-
-def stream_of(job: LockedJob) -> Stream:
-    return Stream(job.stream)
 
 
 def _attempt(job_id: JobId, attempt: int) -> tuple[JobId, int]:
