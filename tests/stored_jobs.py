@@ -16,6 +16,7 @@ from posthouse.storage.acceptance import Books, NewJob, accept_jobs
 from posthouse.storage.db import Database, Wire, open_wire
 from posthouse.storage.partitions import Partition
 from posthouse.storage.sql import Queries, Query, filled
+from posthouse.storage.terms import of_recipient
 
 _numbers = itertools.count(1)
 
@@ -32,6 +33,7 @@ class Letter:
     due_in: timedelta = timedelta(0)
     expires_in: timedelta = timedelta(hours=24)
     expiry_given: bool = False
+    sandbox: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ async def make_days(db: Database, days: Sequence[date]) -> None:
     """The partitions of some days, made by the house's own statements."""
     async with db.session() as session:
         for day in days:
-            for parent in ("email_content", "email_event", "email_job"):
+            for parent in ("email_term", "email_attachment", "email_content", "email_event", "email_job"):
                 partition = Partition(parent, day, day + timedelta(days=1))
                 create = "create_job_partition" if parent == "email_job" else "create_partition"
                 for name in (create, "attach_partition"):
@@ -100,7 +102,15 @@ async def accept(db: Database, letters: Sequence[Letter]) -> list[JobId]:
     events = [EventId(uuid7(1, next(_numbers))) for _ in letters]
     by_stream = Counter(letter.stream for letter in letters)
     async with db.transaction() as tx:
-        await accept_jobs(tx, at=at, day=day_of(ids[0]), jobs=jobs, events=events, books=Books(by_stream))
+        await accept_jobs(
+            tx,
+            at=at,
+            day=day_of(ids[0]),
+            jobs=jobs,
+            events=events,
+            books=Books(by_stream),
+            terms=[(of_recipient(job.address_key), job.job_id) for job in jobs],
+        )
     return ids
 
 
@@ -127,6 +137,7 @@ def _row(job_id: JobId, letter: Letter, at: datetime, n: int) -> NewJob:
         scheduled_at=None,
         expires_at=at + letter.expires_in,
         expiry_given=letter.expiry_given,
+        sandbox=letter.sandbox,
     )
 
 

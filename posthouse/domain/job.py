@@ -62,6 +62,7 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     expires_at: datetime
     deaths: int  # workers that died holding it; 2 send it to quarantine
     extra_headers: tuple[tuple[str, str], ...] = ()
+    sandbox: bool = False  # it never reaches a relay
 
     @property
     def held(self) -> Held:

@@ -247,6 +247,7 @@ async def _insert(tx: Transaction, rows: Sequence[Rows], books: Books, moment: M
         jobs=[job for r in rows for job in r.jobs],
         events=[event for r in rows for event in r.events],
         books=books,
+        terms=[term for r in rows for term in r.terms],
     )
 
 

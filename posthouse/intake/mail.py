@@ -55,7 +55,8 @@ class NewMail:
     expires_at: datetime
     expiry_given: bool
     scheduled_at: datetime | None = None  # None: at once
-    tags: JsonObject | None = None
+    tags: tuple[tuple[str, str], ...] = ()
     metadata: JsonObject | None = None
     headers: tuple[tuple[str, str], ...] = field(default=())
     tracked: bool = True
+    sandbox: bool = False  # it never reaches a relay

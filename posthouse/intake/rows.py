@@ -1,7 +1,7 @@
 """A good mail as the rows it becomes, and the answer its client gets."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import assert_never
@@ -20,7 +20,9 @@ from posthouse.domain.ids import (
     own_event_id,
     uuid7,
 )
+from posthouse.domain.job import JsonObject
 from posthouse.intake.mail import NewMail, OwnContent, TemplateChoice
+from posthouse.storage import terms
 from posthouse.storage.acceptance import NewContent, NewJob
 from posthouse.storage.jobs import addressing_to_json
 
@@ -30,6 +32,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 class _Recipient(msgspec.Struct, frozen=True):
     id: JobId
     email: str
+
+
+class _Tag(msgspec.Struct, frozen=True):
+    name: str
+    value: str
 
 
 class _Receipt(msgspec.Struct, frozen=True):
@@ -59,6 +66,7 @@ class Rows:
 
     jobs: tuple[NewJob, ...]
     events: tuple[EventId, ...]  # that each job was accepted, in the same order
+    terms: tuple[tuple[str, JobId], ...]  # what each is looked up by
     content: NewContent | None
     response: bytes  # the 202 body
 
@@ -89,6 +97,7 @@ class RowMaker:
         return Rows(
             jobs=_jobs(mail, ids, content, choice, moment),
             events=tuple(own_event_id(job_id, 0, EventType.ACCEPTED) for job_id in ids),
+            terms=tuple(_terms(mail, ids, choice)),
             content=content,
             response=_response(mail, ids),
         )
@@ -109,6 +118,7 @@ def _jobs(
 ) -> tuple[NewJob, ...]:
     addressing = None if mail.addressing is None else addressing_to_json(mail.addressing)
     headers = msgspec.json.encode(mail.headers) if mail.headers else None
+    tags = _tags(mail)
     return tuple(
         NewJob(
             job_id=job_id,
@@ -124,16 +134,31 @@ def _jobs(
             content_id=None if content is None else content.content_id,
             addressing=addressing,
             headers=headers,
-            tags=mail.tags,
+            tags=tags,
             metadata=mail.metadata,
             tracked=mail.tracked,
             due_at=moment.at if mail.scheduled_at is None else mail.scheduled_at,
             scheduled_at=mail.scheduled_at,
             expires_at=mail.expires_at,
             expiry_given=mail.expiry_given,
+            sandbox=mail.sandbox,
         )
         for job_id, recipient in zip(ids, mail.recipients, strict=True)
     )
+
+
+def _tags(mail: NewMail) -> JsonObject | None:
+    return JsonObject(msgspec.json.encode([_Tag(*tag) for tag in mail.tags])) if mail.tags else None
+
+
+def _terms(mail: NewMail, ids: list[JobId], choice: TemplateChoice | None) -> Iterator[tuple[str, JobId]]:
+    shared = {terms.of_tag(name, value) for name, value in mail.tags}
+    if choice is not None:
+        shared.add(terms.of_template(choice.template_id))
+    for job_id, recipient in zip(ids, mail.recipients, strict=True):
+        yield terms.of_recipient(recipient.key), job_id
+        for term in shared:
+            yield term, job_id
 
 
 def _response(mail: NewMail, ids: list[JobId]) -> bytes:

@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-import msgspec
-
 from posthouse.domain.address import domain_of, format_mailbox, is_reserved, key_of, parse_mailbox
 from posthouse.domain.errors import (
     Forbidden,
@@ -72,10 +70,11 @@ def validate(
         expires_at=_expiry(posted, due_at, policy),
         expiry_given=posted.expires_at is not None,
         scheduled_at=scheduled_at,
-        tags=JsonObject(msgspec.json.encode(posted.tags)) if posted.tags else None,
+        tags=tuple((tag.name, tag.value) for tag in posted.tags),
         metadata=_metadata(posted),
         headers=_headers(posted, rules),
         tracked=posted.tracking,
+        sandbox=key.sandbox,
     )
 
 

@@ -83,6 +83,7 @@ class NewJob(NamedTuple):
     scheduled_at: datetime | None
     expires_at: datetime
     expiry_given: bool
+    sandbox: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +146,24 @@ async def accept_jobs(
     jobs: Sequence[NewJob],
     events: Sequence[EventId],
     books: Books,
+    terms: Sequence[tuple[str, JobId]],
 ) -> None:
-    """Jobs in PENDING, in the order of their ids; their `accepted` events, in the same order; the books."""
+    """Jobs in PENDING, in the order of their ids; their `accepted` events, in the same order; the books; and
+    what each is looked up by (storage/terms.py)."""
     columns: list[Sequence[object]] = list(zip(*jobs, strict=True))
     streams, counts = list(books.by_stream.keys()), list(books.by_stream.values())
-    await tx.execute("accept_jobs", at, day, *columns, events, streams, counts, books.total)
+    await tx.execute(
+        "accept_jobs",
+        at,
+        day,
+        *columns,
+        events,
+        streams,
+        counts,
+        books.total,
+        [term for term, _ in terms],
+        [job_id for _, job_id in terms],
+    )
 
 
 def _name(api_key_id: UUID, key: str) -> IdempotencyName:

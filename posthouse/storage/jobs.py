@@ -190,6 +190,7 @@ def _picked(
     due_at: datetime,
     expires_at: datetime,
     deaths: int,
+    sandbox: bool,
 ) -> tuple[datetime, ClaimedJob | None]:
     """A row of a claim, columns in the query's order: when it was due, and the job unless it ended here."""
     if status != _SENDING:
@@ -214,6 +215,7 @@ def _picked(
         expires_at,
         deaths,
         () if headers is None else tuple(_read_headers(headers)),
+        sandbox,
     )
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from typing import NewType
 from uuid import UUID
 
@@ -14,12 +15,24 @@ from posthouse.domain.ids import RANDOM_BITS, ApiKeyId, uuid7
 from posthouse.domain.stream import Stream
 from posthouse.storage.db import Database
 
-#: The prefix lets secret scanners find a key that got into a repository.
-PREFIX = "ph_live_"
+#: The prefixes let secret scanners find a key that got into a repository, and people see what it does.
+LIVE_PREFIX = "ph_live_"
+TEST_PREFIX = "ph_test_"
 _SECRET_BYTES = 32
-_FORM = re.compile(rf"{PREFIX}[A-Za-z0-9_-]{{43}}")
+_FORM = re.compile(rf"(?:{LIVE_PREFIX}|{TEST_PREFIX})[A-Za-z0-9_-]{{43}}")
 
 KeySecret = NewType("KeySecret", str)  # the whole key as the client sends it
+
+
+class KeyScope(StrEnum):
+    """What a key may do: accept mail; look at it; change templates, suppressions and keys."""
+
+    SEND = "send"
+    READ = "read"
+    MANAGE = "manage"
+
+
+ALL_SCOPES = frozenset(KeyScope)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +45,9 @@ class ApiKey:
     from_domains: frozenset[str]
     created_at: datetime
     revoked_at: datetime | None = None
+    scopes: frozenset[KeyScope] = ALL_SCOPES
+    sandbox: bool = False  # a test key: its mail never reaches a relay
+    last_used_at: datetime | None = None  # to the minute
 
 
 async def create(
@@ -42,13 +58,16 @@ async def create(
     from_domains: Iterable[str],
     now: datetime,
     random_bytes: Callable[[int], bytes],
+    scopes: frozenset[KeyScope] = ALL_SCOPES,
+    sandbox: bool = False,
 ) -> tuple[ApiKey, KeySecret]:
     """A new key and its secret, which is not kept. `random_bytes` must be cryptographic.
 
     Raises InvalidAddress for what is no domain, NotNow.
     """
+    prefix = TEST_PREFIX if sandbox else LIVE_PREFIX
     secret = KeySecret(
-        PREFIX + base64.urlsafe_b64encode(random_bytes(_SECRET_BYTES)).rstrip(b"=").decode("ascii")
+        prefix + base64.urlsafe_b64encode(random_bytes(_SECRET_BYTES)).rstrip(b"=").decode("ascii")
     )
     random = int.from_bytes(random_bytes(10)) & ((1 << RANDOM_BITS) - 1)
     key = ApiKey(
@@ -57,9 +76,19 @@ async def create(
         stream,
         frozenset(map(parse_domain, from_domains)),
         now,
+        scopes=scopes,
+        sandbox=sandbox,
     )
     await db.execute(
-        "insert_api_key", key.api_key_id, name, _digest(secret), stream, sorted(key.from_domains), now
+        "insert_api_key",
+        key.api_key_id,
+        name,
+        _digest(secret),
+        stream,
+        sorted(key.from_domains),
+        now,
+        sorted(scopes),
+        sandbox,
     )
     return key, secret
 
@@ -95,6 +124,9 @@ def _key(
     from_domains: list[str],
     created_at: datetime,
     revoked_at: datetime | None,
+    scopes: list[str],
+    sandbox: bool,
+    last_used_at: datetime | None,
 ) -> ApiKey:
     return ApiKey(
         ApiKeyId(api_key_id),
@@ -103,4 +135,7 @@ def _key(
         frozenset(from_domains),
         created_at,
         revoked_at,
+        frozenset(map(KeyScope, scopes)),
+        sandbox,
+        last_used_at,
     )

@@ -1,7 +1,7 @@
 """Day and month partitions: made ahead of time, dropped when their time is over.
 
-Jobs, events and contents have one partition per UTC day of their id, links one per month. There is no default
-partition: a row for a day that has none is refused, so `missing` is part of readiness.
+Jobs, events, contents, attachments and terms have one partition per UTC day of their id, links one per
+month. There is no default partition: a row for a day that has none is refused, so `missing` is part of readiness.
 
 No statement here waits longer than a second for a lock: behind a waiting DDL statement every reader of the
 table queues up. It gives up and tries again instead.
@@ -31,7 +31,7 @@ MIN_RETENTION_DAYS: Final = 45
 
 _JOB: Final = "email_job"
 # In the order in which a day goes: an event finds its partition by its job, so jobs come last and go first.
-_DAY_PARENTS: Final = (_JOB, "email_event", "email_content")
+_DAY_PARENTS: Final = (_JOB, "email_event", "email_content", "email_attachment", "email_term")
 _MONTH_PARENT: Final = "link"
 _TRIES: Final = 8
 _SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(

@@ -244,4 +244,4 @@ def digest(text: str) -> bytes:
 
 
 def not_a_key() -> str:
-    return keys.PREFIX + base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()
+    return keys.LIVE_PREFIX + base64.urlsafe_b64encode(bytes(32)).rstrip(b"=").decode()

@@ -98,9 +98,15 @@ def _pair(name: str, standing: str) -> tuple[str, str]:
 def test_wanted_are_yesterday_to_a_week_ahead_and_the_months_they_touch() -> None:
     names = [partition.name for partition in wanted(date(2026, 2, 26))]
     assert names[:2] == ["link_p202602", "link_p202603"]
-    assert names[2:5] == ["email_content_p20260225", "email_event_p20260225", "email_job_p20260225"]
+    assert names[2:7] == [
+        "email_term_p20260225",
+        "email_attachment_p20260225",
+        "email_content_p20260225",
+        "email_event_p20260225",
+        "email_job_p20260225",
+    ]
     assert names[-1] == "email_job_p20260305"
-    assert len(names) == 2 + 9 * 3
+    assert len(names) == 2 + 9 * 5
 
 
 def test_bounds_meet_and_hold_every_id_of_their_day() -> None:
@@ -122,7 +128,8 @@ async def test_what_is_missing_is_named_and_made_once(db: Database, rng: random.
     assert await missing(db, TODAY) == []
     assert await ensure(db, TODAY, rng=rng) == []
     tomorrow = TODAY + timedelta(days=1)
-    new = ["email_content_p20260310", "email_event_p20260310", "email_job_p20260310"]
+    parents = ("email_term", "email_attachment", "email_content", "email_event", "email_job")
+    new = [f"{parent}_p20260310" for parent in parents]
     assert await missing(db, tomorrow) == new
     assert await ensure(db, tomorrow, rng=rng) == new
 
@@ -178,7 +185,8 @@ async def test_a_day_that_goes_leaves_its_counts(db: Database, rng: random.Rando
     kept = await drop_older_than(db, TODAY + timedelta(days=45), Retention(), rng=rng)
     assert "email_job_p20260302" not in kept.names
     dropped = await drop_older_than(db, TODAY + timedelta(days=46), Retention(), rng=rng)
-    assert dropped.names == ("email_job_p20260302", "email_event_p20260302", "email_content_p20260302")
+    parents = ("email_job", "email_event", "email_content", "email_attachment", "email_term")
+    assert dropped.names == tuple(f"{parent}_p20260302" for parent in parents)
     assert dropped.held_back == ()
     assert await db.value(int, "jobs_total") == 0
     assert await db.fetch_into(lambda *row: row, "closings") == [
@@ -193,7 +201,7 @@ async def test_links_outlive_jobs(db: Database, rng: random.Random) -> None:
     await ensure(db, TODAY, rng=rng)
     before = await drop_older_than(db, date(2026, 4, 1) + timedelta(days=399), Retention(), rng=rng)
     assert "link_p202603" not in before.names
-    assert len(before.names) == 27
+    assert len(before.names) == 9 * 5
     after = await drop_older_than(db, date(2026, 4, 1) + timedelta(days=400), Retention(), rng=rng)
     assert after.names == ("link_p202603",)
 

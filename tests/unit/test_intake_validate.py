@@ -80,7 +80,8 @@ def test_the_plain_case_stores_no_more_than_it_must() -> None:
     assert made.scheduled_at is None
     assert made.expires_at == NOW + timedelta(hours=24)
     assert not made.expiry_given
-    assert made.tags is made.metadata is None
+    assert made.tags == ()
+    assert made.metadata is None
     assert made.tracked
 
 
@@ -310,7 +311,7 @@ def test_a_from_domain_that_is_none_stops_the_start() -> None:
         "ph_live_",
         "ph_live_" + "a" * 42,
         "ph_live_" + "a" * 44,
-        "ph_test_" + "a" * 43,
+        "ph_best_" + "a" * 43,
         "ph_live_" + "é" * 43,
     ],
 )

@@ -23,26 +23,30 @@ ON CONFLICT DO NOTHING;
 
 -- name: accept_jobs
 -- Jobs of one moment ($1, of the day $2), the event that each was accepted, and both sides of the books. The
--- counts ($24 to $26, and how many events) are the client's, not counted from the rows: that is what makes
+-- counts ($25 to $27, and how many events) are the client's, not counted from the rows: that is what makes
 -- them a second side.
 WITH jobs AS (
     INSERT INTO email_job (job_id, message_id, stream, to_address, address_key, from_address, subject,
                            template_id, template_version, template_vars, content_id, addressing, headers, tags,
-                           metadata, tracked, due_at, scheduled_at, expires_at, expiry_given, created_at, status)
+                           metadata, tracked, due_at, scheduled_at, expires_at, expiry_given, sandbox,
+                           created_at, status)
     SELECT m.*, $1, 'PENDING'
     FROM unnest($3::uuid[], $4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                 $10::int[], $11::int[], $12::jsonb[], $13::uuid[], $14::jsonb[], $15::jsonb[], $16::jsonb[],
                 $17::jsonb[], $18::bool[], $19::timestamptz[], $20::timestamptz[], $21::timestamptz[],
-                $22::bool[]) AS m
+                $22::bool[], $23::bool[]) AS m
 ), told AS (
     INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin)
     SELECT e.job_id, e.event_id, $1, 0, 'accepted', 'house'
-    FROM unnest($3::uuid[], $23::uuid[]) AS e (job_id, event_id)
+    FROM unnest($3::uuid[], $24::uuid[]) AS e (job_id, event_id)
 ), told_booked AS (
-    INSERT INTO event_ledger (day, n) VALUES ($2::date, $26::bigint)
+    INSERT INTO event_ledger (day, n) VALUES ($2::date, $27::bigint)
+), listed AS (
+    INSERT INTO email_term (term, job_id)
+    SELECT * FROM unnest($28::text[], $29::uuid[])
 ), moved AS (
     INSERT INTO job_delta (day, stream, from_status, to_status, n)
-    SELECT $2::date, b.stream, NULL, 'PENDING', b.n FROM unnest($24::text[], $25::bigint[]) AS b (stream, n)
+    SELECT $2::date, b.stream, NULL, 'PENDING', b.n FROM unnest($25::text[], $26::bigint[]) AS b (stream, n)
 )
 INSERT INTO acceptance_ledger (day, stream, n)
-SELECT $2::date, b.stream, b.n FROM unnest($24::text[], $25::bigint[]) AS b (stream, n);
+SELECT $2::date, b.stream, b.n FROM unnest($25::text[], $26::bigint[]) AS b (stream, n);

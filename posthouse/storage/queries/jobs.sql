@@ -58,7 +58,7 @@ WITH picked AS MATERIALIZED (
 )
 SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
        template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
-       expires_at, deaths
+       expires_at, deaths, sandbox
 FROM claimed
 ORDER BY due_at;
 
@@ -115,7 +115,7 @@ WITH picked AS MATERIALIZED (
 )
 SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
        template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
-       expires_at, deaths
+       expires_at, deaths, sandbox
 FROM claimed
 ORDER BY due_at;
 

@@ -1,13 +1,14 @@
-"""Who is asking: `Authorization: Bearer ph_live_...`."""
+"""Who is asking, and may they: `Authorization: Bearer ph_live_...`, or `ph_test_...` for the sandbox."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from posthouse.clock import Clock
+from posthouse.domain.errors import Forbidden
 from posthouse.storage import keys
 from posthouse.storage.db import Database
-from posthouse.storage.keys import ApiKey, KeySecret, read_secret
+from posthouse.storage.keys import ApiKey, KeyScope, KeySecret, read_secret
 from posthouse.web.api.problems import ApiRequest, HttpError
 
 #: Seconds that a key is remembered. A revocation counts everywhere within 5: this, and the time of a look-up.
@@ -29,16 +30,21 @@ class KeyRing:
         self._clock = clock
         self._known: OrderedDict[KeySecret, _Known] = OrderedDict()
 
-    async def authenticate(self, request: ApiRequest) -> ApiKey:
-        """The key that a request came with. Raises HttpError (401), NotNow."""
+    async def authenticate(self, request: ApiRequest, scope: KeyScope) -> ApiKey:
+        """The key that a request came with. Raises HttpError (401), Forbidden without the scope, NotNow."""
         scheme, _, text = request.headers.get("authorization", "").partition(" ")
         secret = read_secret(text.strip()) if scheme.lower() == "bearer" else None
         key = None if secret is None else await self._find(secret)
         if key is None:
             raise HttpError(
                 HTTPStatus.UNAUTHORIZED,
-                f"Send a valid API key as Authorization: Bearer {keys.PREFIX}...",
+                f"Send a valid API key as Authorization: Bearer {keys.LIVE_PREFIX}...",
                 code="invalid_api_key",
+            )
+        if scope not in key.scopes:
+            raise Forbidden(
+                f"This needs a key with the scope {scope}; this one has {', '.join(sorted(key.scopes))}.",
+                code="restricted_api_key",
             )
         return key
 

@@ -16,7 +16,7 @@ from posthouse.intake.group import Idempotency, Receipt, Submission
 from posthouse.intake.posted import PostedEmail, fingerprint
 from posthouse.intake.validate import validate
 from posthouse.storage import timeline
-from posthouse.storage.keys import ApiKey
+from posthouse.storage.keys import ApiKey, KeyScope
 from posthouse.storage.timeline import MailRecord
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.deps import ApiDeps
@@ -38,7 +38,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 
     @get("/emails/{email_id:str}")
     async def get_email(request: ApiRequest, email_id: FromPath[str]) -> EmailView:
-        key = await deps.keys.authenticate(request)
+        key = await deps.keys.authenticate(request, KeyScope.READ)
         return email_view(_visible(await timeline.find(deps.database, _uuid(email_id)), key))
 
     return [post_email, get_email]
@@ -54,7 +54,7 @@ class _Post:
 
 async def _accept(deps: ApiDeps, request: ApiRequest) -> Receipt:
     """Who asks, what for, may they, store it."""
-    key = await deps.keys.authenticate(request)
+    key = await deps.keys.authenticate(request, KeyScope.SEND)
     refuse_other_than_json(request)
     idempotency_key = _idempotency_key(request)
     async with deps.bodies.read(request) as body:

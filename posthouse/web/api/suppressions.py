@@ -14,6 +14,7 @@ from posthouse.domain.errors import InvalidAddress, InvalidInput
 from posthouse.domain.suppression import Suppression, SuppressionReason, SuppressionScope, SuppressionSource
 from posthouse.intake.plain_json import check_text
 from posthouse.storage import suppressions
+from posthouse.storage.keys import KeyScope
 from posthouse.storage.suppressions import Place
 from posthouse.telemetry import log
 from posthouse.web.api.body import decode, refuse_other_than_json
@@ -68,7 +69,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         cursor: FromQuery[str | None] = None,
         address: FromQuery[str | None] = None,
     ) -> SuppressionPage:
-        await deps.keys.authenticate(request)
+        await deps.keys.authenticate(request, KeyScope.READ)
         after = None if cursor is None else _place(cursor)
         only = None if address is None else normalise(address)
         entries = await suppressions.page(deps.database, after=after, address=only, limit=limit + 1)
@@ -76,7 +77,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 
     @post("/suppressions", status_code=HTTPStatus.CREATED)
     async def add_suppression(request: ApiRequest) -> SuppressionView:
-        await deps.keys.authenticate(request)
+        await deps.keys.authenticate(request, KeyScope.MANAGE)
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
             entry = _entry(decode(body, _decoder), deps.now())
@@ -89,7 +90,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         force: FromQuery[bool] = False,
         reason: FromQuery[str] = "",
     ) -> Removed:
-        key = await deps.keys.authenticate(request)
+        key = await deps.keys.authenticate(request, KeyScope.MANAGE)
         normalised = normalise(address.removeprefix("/"))
         if force and not reason.strip():
             raise InvalidInput("Removing a complaint needs a reason: add reason=... to force=true.")

@@ -15,6 +15,7 @@ from posthouse.domain.ids import TemplateKey
 from posthouse.domain.template import Variable, VersionState
 from posthouse.intake.plain_json import check_text
 from posthouse.storage import templates
+from posthouse.storage.keys import KeyScope
 from posthouse.storage.templates import NewVersion, StoredVersion, Template
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.deps import ApiDeps
@@ -86,7 +87,7 @@ _version_decoder = msgspec.json.Decoder(PostedVersion)
 def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     @post("/templates", status_code=HTTPStatus.CREATED)
     async def post_template(request: ApiRequest) -> VersionReceipt:
-        await deps.keys.authenticate(request)
+        await deps.keys.authenticate(request, KeyScope.MANAGE)
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
             posted = decode(body, _template_decoder)
@@ -97,7 +98,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 
     @post("/templates/{key:str}/versions", status_code=HTTPStatus.CREATED)
     async def post_version(request: ApiRequest, key: FromPath[str]) -> VersionReceipt:
-        await deps.keys.authenticate(request)
+        await deps.keys.authenticate(request, KeyScope.MANAGE)
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
             posted = decode(body, _version_decoder)
@@ -107,14 +108,14 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 
     @post("/templates/{key:str}/versions/{version:int}/publish", status_code=HTTPStatus.OK)
     async def publish(request: ApiRequest, key: FromPath[str], version: FromPath[int]) -> VersionReceipt:
-        await deps.keys.authenticate(request)
+        await deps.keys.authenticate(request, KeyScope.MANAGE)
         number = min(max(version, 0), _MAX_VERSION)
         await templates.publish(deps.database, _key(key), number, deps.now())
         return _receipt(key, number, published=True)
 
     @get("/templates/{key:str}")
     async def get_template(request: ApiRequest, key: FromPath[str]) -> TemplateDetails:
-        await deps.keys.authenticate(request)
+        await deps.keys.authenticate(request, KeyScope.READ)
         return _details(await templates.get(deps.database, _key(key), versions=_SHOWN_VERSIONS))
 
     return [post_template, post_version, publish, get_template]

@@ -1,0 +1,22 @@
+"""What mails are looked up by: the terms of table email_term, one spelling for who writes and who asks."""
+
+from uuid import UUID
+
+from posthouse.domain.ids import AddressKey, TemplateId
+
+
+def of_recipient(address: AddressKey) -> str:
+    return f"r:{address}"
+
+
+def of_tag(name: str, value: str) -> str:
+    """Names and values have no "=" (intake/posted.py)."""
+    return f"t:{name}={value}"
+
+
+def of_template(template_id: TemplateId) -> str:
+    return f"k:{template_id}"
+
+
+def of_campaign(campaign_id: UUID) -> str:
+    return f"c:{campaign_id}"
