@@ -1,7 +1,8 @@
 """Day and month partitions: made ahead of time, dropped when their time is over.
 
 Jobs, events, contents, attachments and terms have one partition per UTC day of their id, links one per
-month. There is no default partition: a row for a day that has none is refused, so `missing` is part of readiness.
+month. There is no default partition: a row for a day that has none is refused, so `missing` is part of
+readiness.
 
 No statement here waits longer than a second for a lock: behind a waiting DDL statement every reader of the
 table queues up. It gives up and tries again instead.
