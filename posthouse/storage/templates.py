@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
+from typing import assert_never
 
 import msgspec
 
@@ -38,12 +40,51 @@ class StoredVersion:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionSummary:
+    """A version without its bodies."""
+
+    version: int
+    subject: str
+    has_html: bool
+    has_text: bool
+    variables: tuple[Variable, ...]
+    tracked: bool
+    created_at: datetime
+    published_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class Template:
+    """`archived_at` set: no new mail may name it. What was accepted before still goes out."""
+
     template_id: TemplateId
     key: TemplateKey
     name: str
     created_at: datetime
-    versions: tuple[StoredVersion, ...] = ()  # newest first
+    archived_at: datetime | None
+    latest_version: int
+    published_version: int | None  # what mail that names no version is made from
+
+
+class TemplateOrder(StrEnum):
+    NEWEST = "newest"
+    KEY = "key"
+
+
+@dataclass(frozen=True, slots=True)
+class TemplatePlace:
+    """Where a page ended: its last template."""
+
+    template_id: TemplateId
+    key: TemplateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Usable:
+    """A published version, and whether its template is archived."""
+
+    version: TemplateVersion
+    archived: bool
 
 
 async def create(db: Database, key: TemplateKey, name: str, first: NewVersion, now: datetime) -> int:
@@ -74,17 +115,57 @@ async def publish(db: Database, key: TemplateKey, version: int, now: datetime) -
         raise NotFound(f"There is no version {version} of a template {key!r}.")
 
 
-async def get(db: Database, key: TemplateKey, *, versions: int) -> Template:
-    """The template with up to `versions` of its newest versions. Raises NotFound."""
-    async with db.session() as session:
-        found = await session.fetch_one(Template, "template_by_key", key)
-        if found is None:
-            raise _no_template(key)
-        rows = await session.fetch_into(_stored, "template_version_rows", found.template_id, versions)
-    return Template(found.template_id, found.key, found.name, found.created_at, tuple(rows))
+async def archive(db: Database, key: TemplateKey, now: datetime) -> None:
+    """No new mail may name it from now on. Raises NotFound."""
+    if await db.execute("archive_template", key, now) == 0:
+        raise _no_template(key)
 
 
-async def usable(db: Database, key: TemplateKey, version: int | None) -> TemplateVersion | None:
+async def unarchive(db: Database, key: TemplateKey) -> None:
+    """Mail may name it again. Raises NotFound."""
+    if await db.execute("archive_template", key, None) == 0:
+        raise _no_template(key)
+
+
+async def page(
+    db: Database, *, order: TemplateOrder, after: TemplatePlace | None, archived: bool, limit: int
+) -> list[Template]:
+    """Up to `limit` templates, the archived ones or those in use."""
+    match order:
+        case TemplateOrder.NEWEST:
+            last_id = None if after is None else after.template_id
+            return await db.fetch_into(_template, "templates_newest_first", last_id, archived, limit)
+        case TemplateOrder.KEY:
+            last_key = "" if after is None else after.key
+            return await db.fetch_into(_template, "templates_by_key", last_key, archived, limit)
+        case _:
+            assert_never(order)
+
+
+async def get(db: Database, key: TemplateKey) -> Template:
+    """Raises NotFound."""
+    found = await db.fetch_one(_template, "template_by_key", key)
+    if found is None:
+        raise _no_template(key)
+    return found
+
+
+async def versions(
+    db: Database, template_id: TemplateId, *, before: int | None, limit: int
+) -> list[VersionSummary]:
+    """Up to `limit` versions older than `before`, the newest first."""
+    return await db.fetch_into(_summary, "template_version_summaries", template_id, before, limit)
+
+
+async def version(db: Database, template: Template, number: int) -> StoredVersion:
+    """Raises NotFound."""
+    found = await db.fetch_one(_stored, "template_version_by_number", template.template_id, number)
+    if found is None:
+        raise NotFound(f"There is no version {number} of a template {template.key!r}.")
+    return found
+
+
+async def usable(db: Database, key: TemplateKey, version: int | None) -> Usable | None:
     """The published version that a mail accepted now would be made from; None when there is none."""
     return await db.fetch_one(_published, "usable_template_version", key, version)
 
@@ -106,6 +187,41 @@ async def _insert(tx: Transaction, template_id: object, new: NewVersion, now: da
 
 def _no_template(key: TemplateKey) -> NotFound:
     return NotFound(f"There is no template {key!r}.")
+
+
+def _template(
+    template_id: int,
+    key: str,
+    name: str,
+    created_at: datetime,
+    archived_at: datetime | None,
+    latest_version: int,
+    published_version: int | None,
+) -> Template:
+    return Template(
+        TemplateId(template_id),
+        TemplateKey(key),
+        name,
+        created_at,
+        archived_at,
+        latest_version,
+        published_version,
+    )
+
+
+def _summary(
+    version: int,
+    subject: str,
+    has_html: bool,
+    has_text: bool,
+    variables: bytes,
+    tracked: bool,
+    created_at: datetime,
+    published_at: datetime | None,
+) -> VersionSummary:
+    return VersionSummary(
+        version, subject, has_html, has_text, _read_variables(variables), tracked, created_at, published_at
+    )
 
 
 def _stored(
@@ -132,8 +248,9 @@ def _published(
     text: str | None,
     variables: bytes,
     tracked: bool,
-) -> TemplateVersion:
-    return TemplateVersion(
+    archived: bool,
+) -> Usable:
+    found = TemplateVersion(
         TemplateId(template_id),
         TemplateKey(key),
         version,
@@ -144,3 +261,4 @@ def _published(
         tracked,
         VersionState.PUBLISHED,
     )
+    return Usable(found, archived)

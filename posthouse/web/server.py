@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
-from posthouse.web.api import emails, health, suppressions, templates
+from posthouse.web.api import emails, health, suppressions, template_views, templates
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error, request_id
 
@@ -29,7 +29,12 @@ def build_api(deps: ApiDeps) -> ASGIApp:
     """Everything that the API role answers."""
     v1 = Router(
         path="/v1",
-        route_handlers=[*emails.routes(deps), *templates.routes(deps), *suppressions.routes(deps)],
+        route_handlers=[
+            *emails.routes(deps),
+            *templates.routes(deps),
+            *template_views.routes(deps),
+            *suppressions.routes(deps),
+        ],
     )
     return with_request_ids(
         Litestar(

@@ -3,19 +3,21 @@
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
+from uuid import UUID
 
 import msgspec
 from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from posthouse.domain.address import key_of, normalise, parse_mailbox
-from posthouse.domain.errors import InvalidAddress, InvalidInput
+from posthouse.domain.address import normalise
+from posthouse.domain.errors import InvalidInput
 from posthouse.domain.suppression import Suppression, SuppressionReason, SuppressionScope, SuppressionSource
 from posthouse.intake.plain_json import check_text
+from posthouse.intake.suppressing import PostedSuppression, suppression_of
 from posthouse.storage import suppressions
 from posthouse.storage.keys import KeyScope
-from posthouse.storage.suppressions import Place
+from posthouse.storage.suppressions import Filter, Place, Removal, Remover
 from posthouse.telemetry import log
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.cursor import from_cursor, to_cursor
@@ -23,16 +25,10 @@ from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest
 
 _PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
-
-
-class PostedSuppression(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`scope` left out: marketing for an unsubscription, else all."""
-
-    address: str
-    reason: SuppressionReason = SuppressionReason.MANUAL
-    scope: SuppressionScope | None = None
-    expires_at: Annotated[datetime, msgspec.Meta(tz=True)] | None = None
-    note: Annotated[str, msgspec.Meta(max_length=1000)] = ""
+#: Named otherwise in Python: the framework keeps the name `scope` for itself.
+_Scope = Annotated[SuppressionScope | None, QueryParameter(name="scope")]
+_MAX_REASON = 1000  # characters of why somebody is mailed again
+_SHOWN_REMOVALS = 20
 
 
 class SuppressionView(msgspec.Struct, frozen=True):
@@ -58,6 +54,25 @@ class Removed(msgspec.Struct, frozen=True):
     removed: list[SuppressionView]
 
 
+class RemovalView(msgspec.Struct, frozen=True):
+    """An entry that was taken away; `removed_by` null: by the operator, else by the API key with this id."""
+
+    reason: str
+    scope: str
+    added_at: datetime
+    removed_at: datetime
+    removed_by: UUID | None
+    why: str
+
+
+class AddressView(msgspec.Struct, frozen=True):
+    """All that is known of an address, also entries that have ended; the latest removals first."""
+
+    address: str
+    suppressions: list[SuppressionView]
+    removals: list[RemovalView]
+
+
 _decoder = msgspec.json.Decoder(PostedSuppression)
 
 
@@ -68,20 +83,30 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         limit: _PageSize = 50,
         cursor: FromQuery[str | None] = None,
         address: FromQuery[str | None] = None,
+        reason: FromQuery[SuppressionReason | None] = None,
+        only_scope: _Scope = None,
     ) -> SuppressionPage:
         await deps.keys.authenticate(request, KeyScope.READ)
         after = None if cursor is None else _place(cursor)
-        only = None if address is None else normalise(address)
-        entries = await suppressions.page(deps.database, after=after, address=only, limit=limit + 1)
+        only = Filter(None if address is None else normalise(address), reason, only_scope)
+        entries = await suppressions.page(deps.database, only=only, after=after, limit=limit + 1)
         return _page(entries, limit)
+
+    @get("/suppressions/{address:path}")
+    async def get_suppressions(request: ApiRequest, address: FromPath[str]) -> AddressView:
+        await deps.keys.authenticate(request, KeyScope.READ)
+        key = normalise(address.removeprefix("/"))
+        entries = await suppressions.entries_of(deps.database, key)
+        removals = await suppressions.removals_of(deps.database, key, limit=_SHOWN_REMOVALS)
+        return AddressView(key, [view(entry) for entry in entries], [_removal(one) for one in removals])
 
     @post("/suppressions", status_code=HTTPStatus.CREATED)
     async def add_suppression(request: ApiRequest) -> SuppressionView:
         await deps.keys.authenticate(request, KeyScope.MANAGE)
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
-            entry = _entry(decode(body, _decoder), deps.now())
-            return _view(await suppressions.add(deps.database, entry))
+            entry = suppression_of(decode(body, _decoder), SuppressionSource.API, deps.now())
+            return view(await suppressions.add(deps.database, entry))
 
     @delete("/suppressions/{address:path}", status_code=HTTPStatus.OK)
     async def remove_suppression(
@@ -92,35 +117,24 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     ) -> Removed:
         key = await deps.keys.authenticate(request, KeyScope.MANAGE)
         normalised = normalise(address.removeprefix("/"))
-        if force and not reason.strip():
+        why = _why(reason)
+        if force and not why:
             raise InvalidInput("Removing a complaint needs a reason: add reason=... to force=true.")
-        removed = await suppressions.remove(deps.database, normalised, with_complaints=force)
-        log.info("suppression_removed", address=normalised, key_id=str(key.api_key_id), reason=reason[:1000])
-        return Removed([_view(entry) for entry in removed])
+        removed = await suppressions.remove(
+            deps.database, normalised, Remover(key.api_key_id, why), deps.now(), with_complaints=force
+        )
+        log.info("suppression_removed", address=normalised, key_id=str(key.api_key_id), reason=why)
+        return Removed([view(entry) for entry in removed])
 
-    return [list_suppressions, add_suppression, remove_suppression]
+    return [list_suppressions, get_suppressions, add_suppression, remove_suppression]
 
 
-def _entry(posted: PostedSuppression, now: datetime) -> Suppression:
-    check_text(posted.note, "/note")
-    if posted.reason is SuppressionReason.SPAM and posted.expires_at is not None:
-        raise InvalidInput("A complaint suppresses for good: it has no expires_at.", pointer="/expires_at")
-    unsubscribed = posted.reason is SuppressionReason.UNSUBSCRIBE
-    if unsubscribed and posted.scope is SuppressionScope.ALL:
-        raise InvalidInput("Unsubscribing stops marketing, never transactional mail.", pointer="/scope")
-    try:
-        address = key_of(parse_mailbox(posted.address))
-    except InvalidAddress as error:
-        raise InvalidAddress(error.message, pointer="/address") from error
-    return Suppression(
-        address=address,
-        reason=posted.reason,
-        scope=posted.scope or (SuppressionScope.MARKETING if unsubscribed else SuppressionScope.ALL),
-        source=SuppressionSource.API,
-        added_at=now,
-        expires_at=posted.expires_at,
-        note=posted.note,
-    )
+def _why(reason: str) -> str:
+    why = reason.strip()
+    if len(why) > _MAX_REASON:
+        raise InvalidInput(f"A reason has at most {_MAX_REASON} characters.", pointer="/reason")
+    check_text(why, "/reason")
+    return why
 
 
 def _place(cursor: str) -> Place:
@@ -135,13 +149,13 @@ def _place(cursor: str) -> Place:
 def _page(entries: list[Suppression], size: int) -> SuppressionPage:
     shown, has_more = entries[:size], len(entries) > size
     return SuppressionPage(
-        [_view(entry) for entry in shown],
+        [view(entry) for entry in shown],
         has_more,
         to_cursor(suppressions.place_of(shown[-1])) if has_more else None,
     )
 
 
-def _view(entry: Suppression) -> SuppressionView:
+def view(entry: Suppression) -> SuppressionView:
     return SuppressionView(
         address=entry.address,
         reason=entry.reason,
@@ -151,4 +165,15 @@ def _view(entry: Suppression) -> SuppressionView:
         expires_at=entry.expires_at,
         recipient_id=None if entry.job_id is None else str(entry.job_id),
         note=entry.note,
+    )
+
+
+def _removal(removal: Removal) -> RemovalView:
+    return RemovalView(
+        removal.reason,
+        removal.scope,
+        removal.added_at,
+        removal.removed_at,
+        removal.removed_by,
+        removal.why,
     )

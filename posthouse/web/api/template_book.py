@@ -62,4 +62,11 @@ class TemplateBook:
                 code="template_not_found",
                 pointer="/template/key",
             )
-        return KnownTemplate(found.template_id, frozenset(undeclared(found)))
+        if found.archived:
+            raise InvalidInput(
+                f"The template {key!r} is archived: name another one, or take it back into use with "
+                f"POST /v1/templates/{key}/unarchive.",
+                code="template_archived",
+                pointer="/template/key",
+            )
+        return KnownTemplate(found.version.template_id, frozenset(undeclared(found.version)))

@@ -1,11 +1,10 @@
-"""/v1/templates: create, add a version, publish, read."""
+"""/v1/templates: create, add a version, publish, archive."""
 
-from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated
 
 import msgspec
-from litestar import get, post
+from litestar import post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 
@@ -16,13 +15,11 @@ from posthouse.domain.template import Variable, VersionState
 from posthouse.intake.plain_json import check_text
 from posthouse.storage import templates
 from posthouse.storage.keys import KeyScope
-from posthouse.storage.templates import NewVersion, StoredVersion, Template
+from posthouse.storage.templates import NewVersion
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest
-
-_SHOWN_VERSIONS = 20
-_MAX_VERSION = 2**31 - 1
+from posthouse.web.api.template_views import TemplateView, template_key, template_view, version_number
 
 _Key = Annotated[str, msgspec.Meta(pattern=r"\A[a-z0-9][a-z0-9_.-]{0,99}\Z")]
 _VariableName = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z_][A-Za-z0-9_]{0,99}\Z")]
@@ -49,29 +46,6 @@ class PostedVersion(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 class PostedTemplate(PostedVersion, frozen=True, forbid_unknown_fields=True, kw_only=True):
     key: _Key
     name: _ShortText | None = None
-
-
-class VersionView(msgspec.Struct, frozen=True):
-    version: int
-    state: VersionState
-    subject: str
-    html: str | None
-    text: str | None
-    variables: list[Variable]
-    tracking: bool
-    created_at: datetime
-    published_at: datetime | None
-
-
-class TemplateDetails(msgspec.Struct, frozen=True):
-    """`published_version` is what mail that names no version is made from; null: none yet. The newest
-    versions stand first."""
-
-    key: str
-    name: str
-    created_at: datetime
-    published_version: int | None
-    versions: list[VersionView]
 
 
 class VersionReceipt(msgspec.Struct, frozen=True):
@@ -103,27 +77,31 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         async with deps.bodies.read(request) as body:
             posted = decode(body, _version_decoder)
             new = _new_version(posted)
-            version = await templates.add_version(deps.database, _key(key), new, deps.now())
+            version = await templates.add_version(deps.database, template_key(key), new, deps.now())
         return _receipt(key, version, published=posted.publish)
 
     @post("/templates/{key:str}/versions/{version:int}/publish", status_code=HTTPStatus.OK)
     async def publish(request: ApiRequest, key: FromPath[str], version: FromPath[int]) -> VersionReceipt:
         await deps.keys.authenticate(request, KeyScope.MANAGE)
-        number = min(max(version, 0), _MAX_VERSION)
-        await templates.publish(deps.database, _key(key), number, deps.now())
+        number = version_number(version)
+        await templates.publish(deps.database, template_key(key), number, deps.now())
         return _receipt(key, number, published=True)
 
-    @get("/templates/{key:str}")
-    async def get_template(request: ApiRequest, key: FromPath[str]) -> TemplateDetails:
-        await deps.keys.authenticate(request, KeyScope.READ)
-        return _details(await templates.get(deps.database, _key(key), versions=_SHOWN_VERSIONS))
+    @post("/templates/{key:str}/archive", status_code=HTTPStatus.OK)
+    async def archive(request: ApiRequest, key: FromPath[str]) -> TemplateView:
+        await deps.keys.authenticate(request, KeyScope.MANAGE)
+        known = template_key(key)
+        await templates.archive(deps.database, known, deps.now())
+        return template_view(await templates.get(deps.database, known))
 
-    return [post_template, post_version, publish, get_template]
+    @post("/templates/{key:str}/unarchive", status_code=HTTPStatus.OK)
+    async def unarchive(request: ApiRequest, key: FromPath[str]) -> TemplateView:
+        await deps.keys.authenticate(request, KeyScope.MANAGE)
+        known = template_key(key)
+        await templates.unarchive(deps.database, known)
+        return template_view(await templates.get(deps.database, known))
 
-
-def _key(text: str) -> TemplateKey:
-    check_text(text, "")
-    return TemplateKey(text)
+    return [post_template, post_version, publish, archive, unarchive]
 
 
 def _new_version(posted: PostedVersion) -> NewVersion:
@@ -155,28 +133,3 @@ def _variables(posted: list[PostedVariable]) -> tuple[Variable, ...]:
 
 def _receipt(key: str, version: int, *, published: bool) -> VersionReceipt:
     return VersionReceipt(key, version, VersionState.PUBLISHED if published else VersionState.DRAFT)
-
-
-def _details(template: Template) -> TemplateDetails:
-    published = [v.version for v in template.versions if v.published_at is not None]
-    return TemplateDetails(
-        key=template.key,
-        name=template.name,
-        created_at=template.created_at,
-        published_version=max(published, default=None),
-        versions=[_version_view(version) for version in template.versions],
-    )
-
-
-def _version_view(version: StoredVersion) -> VersionView:
-    return VersionView(
-        version=version.version,
-        state=VersionState.DRAFT if version.published_at is None else VersionState.PUBLISHED,
-        subject=version.subject,
-        html=version.html,
-        text=version.text,
-        variables=list(version.variables),
-        tracking=version.tracked,
-        created_at=version.created_at,
-        published_at=version.published_at,
-    )
