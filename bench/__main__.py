@@ -6,9 +6,11 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 
-from bench import events, latency, memory, send_path
+from bench import accept, events, latency, memory, send_path
 
 BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
+    "accept": accept.bench,
+    "accept_batch": accept.bench_batch,
     "send_path": send_path.bench,
     "events": events.bench,
     "latency": latency.bench,

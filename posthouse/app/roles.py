@@ -37,6 +37,7 @@ from posthouse.storage.dbclock import DatabaseClock
 from posthouse.storage.partitions import missing
 from posthouse.web import server
 from posthouse.web.api.deps import api_deps
+from posthouse.web.granian_server import serve_on_granian
 from posthouse.web.links import LinkCache
 from posthouse.web.ops import build_ops
 from posthouse.web.recorder import Recorder as ReaderRecorder
@@ -80,7 +81,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             now_ms=time.now_ms,
             max_body_bytes=settings.house.max_body_bytes,
         )
-        await server.serve(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
+        await serve_on_granian(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
         await intake.drain()
 
 

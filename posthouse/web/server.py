@@ -77,7 +77,7 @@ async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop:
 
     `app` is any ASGI application. Raises OSError when the address cannot be bound.
     """
-    with _listening(host, port) as listener:
+    with listening(host, port) as listener:
         server = _Server(
             uvicorn.Config(
                 app,
@@ -97,7 +97,7 @@ async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop:
             watching.cancel()
 
 
-def _listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int) -> socket.socket:
     """Bound by us, since the server would end the whole process if it could not.
 
     asyncio switches Nagle's algorithm off only where the protocol is named; with it on, an answer's body

@@ -36,7 +36,8 @@ from posthouse.storage.keys import ApiKey, KeySecret
 from posthouse.storage.sql import Queries, parse
 from posthouse.telemetry import Metrics
 from posthouse.web.api.deps import ApiDeps, api_deps
-from posthouse.web.server import build_api, serve
+from posthouse.web.granian_server import serve_on_granian
+from posthouse.web.server import build_api
 
 MAX_BODY = 1_000_000
 
@@ -202,7 +203,7 @@ async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
 async def serving(deps: ApiDeps) -> AsyncIterator[str]:
     """The API on a free port of loopback; its base URL."""
     port, stop = free_port(), asyncio.Event()
-    server = asyncio.create_task(serve(build_api(deps), "127.0.0.1", port, stop))
+    server = asyncio.create_task(serve_on_granian(build_api(deps), "127.0.0.1", port, stop))
     await until_listening(port)
     try:
         yield f"http://127.0.0.1:{port}"

@@ -5,13 +5,14 @@ import contextlib
 import socket
 import statistics
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 
 import aiohttp
 import pytest
 from api_house import free_port, until_listening
 from litestar.types import Receive, Scope, Send
 
+from posthouse.web.granian_server import serve_on_granian
 from posthouse.web.server import serve
 
 
@@ -31,8 +32,17 @@ class Slow:
         await send({"type": "http.response.body", "body": b"ok", "more_body": False})
 
 
+Serve = Callable[[Slow, str, int, asyncio.Event], Coroutine[None, None, None]]
+
+
+@pytest.fixture(params=[serve, serve_on_granian])
+def serve_it(request: pytest.FixtureRequest) -> Serve:
+    chosen: Serve = request.param
+    return chosen
+
+
 @contextlib.asynccontextmanager
-async def served(app: Slow) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Task[None]]]:
+async def served(app: Slow, serve: Serve) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Task[None]]]:
     port, stop = free_port(), asyncio.Event()
     server = asyncio.create_task(serve(app, "127.0.0.1", port, stop))
     await until_listening(port)
@@ -41,9 +51,9 @@ async def served(app: Slow) -> AsyncIterator[tuple[str, asyncio.Event, asyncio.T
     await server
 
 
-async def test_a_request_under_way_is_answered_before_the_end() -> None:
+async def test_a_request_under_way_is_answered_before_the_end(serve_it: Serve) -> None:
     app = Slow(open_=False)
-    async with served(app) as (url, stop, server), aiohttp.ClientSession() as client:
+    async with served(app, serve_it) as (url, stop, server), aiohttp.ClientSession() as client:
         request = asyncio.create_task(client.get(url))
         await app.asked.wait()
         stop.set()
@@ -53,10 +63,10 @@ async def test_a_request_under_way_is_answered_before_the_end() -> None:
         await server
 
 
-async def test_an_answer_does_not_wait_for_the_clients_acknowledgement() -> None:
+async def test_an_answer_does_not_wait_for_the_clients_acknowledgement(serve_it: Serve) -> None:
     """Head and body are two writes: with Nagle's algorithm the second waits for a delayed ACK, 40 ms."""
     took = []
-    async with served(Slow(open_=True)) as (url, _, _), aiohttp.ClientSession() as client:
+    async with served(Slow(open_=True), serve_it) as (url, _, _), aiohttp.ClientSession() as client:
         for _ in range(30):
             start = time.perf_counter()
             async with client.get(url) as response:
@@ -65,6 +75,6 @@ async def test_an_answer_does_not_wait_for_the_clients_acknowledgement() -> None
     assert statistics.median(took) < 0.03
 
 
-async def test_an_address_in_use_is_an_error_not_an_exit() -> None:
+async def test_an_address_in_use_is_an_error_not_an_exit(serve_it: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError, match="in use"):
-        await serve(Slow(open_=True), "127.0.0.1", taken.getsockname()[1], asyncio.Event())
+        await serve_it(Slow(open_=True), "127.0.0.1", taken.getsockname()[1], asyncio.Event())

@@ -43,19 +43,26 @@ class Bodies:
         """
         if _declared_length(request) > self._max_bytes:
             raise self._too_large()
-        chunks: list[bytes] = []
         taken = 0
         try:
-            async with _deadline(self._read_seconds):
-                async for chunk in request.stream():
-                    self._room -= len(chunk)
-                    taken += len(chunk)
-                    chunks.append(chunk)
-                    if taken > self._max_bytes:
-                        raise self._too_large()
-                    if self._room < 0:
-                        raise NotNow("Too many large requests at once; try again.", retry_after=1.0)
-            yield b"".join(chunks)
+            chunks: list[bytes] = []
+            try:
+                async with asyncio.timeout(self._read_seconds):
+                    async for chunk in _chunks(request):
+                        self._room -= len(chunk)
+                        taken += len(chunk)
+                        chunks.append(chunk)
+                        if taken > self._max_bytes:
+                            raise self._too_large()
+                        if self._room < 0:
+                            raise NotNow("Too many large requests at once; try again.", retry_after=1.0)
+            except TimeoutError as error:
+                raise HttpError(
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    f"The body did not arrive within {self._read_seconds:g} s.",
+                    code="too_slow",
+                ) from error
+            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
         finally:
             self._room += taken
 
@@ -99,17 +106,17 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
         ) from error
 
 
-@asynccontextmanager
-async def _deadline(seconds: float) -> AsyncIterator[None]:
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise HttpError(
-            HTTPStatus.REQUEST_TIMEOUT,
-            f"The body did not arrive within {seconds:g} s.",
-            code="too_slow",
-        ) from error
+async def _chunks(request: ApiRequest) -> AsyncIterator[bytes]:
+    """The body as it comes. The framework's own iterator costs a mail 10 us more."""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise HttpError(HTTPStatus.BAD_REQUEST, "The client left before its body was whole.", code="gone")
+        assert message["type"] == "http.request"
+        if chunk := message.get("body", b""):
+            yield chunk
+        more = message.get("more_body", False)
 
 
 def _declared_length(request: ApiRequest) -> int:

@@ -1,0 +1,88 @@
+"""accept, accept_batch: durable template mails over HTTP into `posthouse serve api`, load by Debian's wrk."""
+
+import asyncio
+import json
+import secrets
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import aiohttp
+
+from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, cpu_seconds, ports
+from bench.latency import until_ready
+from bench.seed import make_template
+from posthouse.storage import keys
+from posthouse.storage.books import residual
+from posthouse.storage.demo import status_counts
+
+WRK = shutil.which("wrk")
+SCRIPT = Path(__file__).with_name("wrk.lua")
+SECONDS = 20
+CONNECTIONS = 64
+BATCH = 500
+BATCH_CONNECTIONS = 4
+
+
+async def bench() -> list[dict[str, object]]:
+    """One mail a request from 64 connections."""
+    return [{"bench": "accept", **await _measure(1, CONNECTIONS)}]
+
+
+async def bench_batch() -> list[dict[str, object]]:
+    """500 mails a request."""
+    return [{"bench": "accept_batch", **await _measure(BATCH, BATCH_CONNECTIONS)}]
+
+
+async def _measure(batch: int, connections: int) -> dict[str, object]:
+    if WRK is None:
+        return {"skipped": "wrk is not there: apt-get install wrk"}
+    async with bench_house(BY_SMTP, ports(*PORTS)) as house:
+        await make_template(house.db)
+        _, key = await keys.create(
+            house.db,
+            name="bench",
+            stream=None,
+            from_domains=[],
+            now=datetime.now(UTC),
+            random_bytes=secrets.token_bytes,
+        )
+        url = f"http://{house.settings.house.host}:{house.settings.house.api_port}"
+        async with house.roles(("api",)) as (api,), aiohttp.ClientSession() as session:
+            await until_ready(session, url)
+            await _load(url, key, batch, connections, seconds=2)
+            before = await _accepted(house)
+            cpu = cpu_seconds(api.pid), cpu_seconds(house.postgres_pid)
+            found = await _load(url, key, batch, connections, seconds=SECONDS)
+            api_cpu, postgres_cpu = cpu_seconds(api.pid) - cpu[0], cpu_seconds(house.postgres_pid) - cpu[1]
+        mails = await _accepted(house) - before
+        books = await residual(house.db)
+    return {
+        "connections": connections,
+        "mails_a_request": batch,
+        "mails": mails,
+        "per_s": round(mails / float(str(found["seconds"]))),
+        **{name: found[name] for name in ("p50_ms", "p99_ms", "max_ms", "bad", "timeouts")},
+        "api_cpu_us": round(api_cpu / mails * 1e6),
+        "postgres_cpu_us": round(postgres_cpu / mails * 1e6),
+        "residual": books.residual,
+    }
+
+
+async def _accepted(house: BenchHouse) -> int:
+    return sum((await status_counts(house.db)).values())
+
+
+async def _load(url: str, key: str, batch: int, connections: int, *, seconds: int) -> dict[str, object]:
+    """wrk's own account of a run. Raises RuntimeError when it did not get to its end."""
+    assert WRK is not None
+    arguments = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT), url]
+    process = await asyncio.create_subprocess_exec(
+        WRK, *arguments, "--", key, str(batch), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await process.communicate()
+    line = next((line for line in output.decode().splitlines() if line.startswith("RESULT ")), None)
+    if line is None:
+        raise RuntimeError(f"wrk ended with exit code {process.returncode}: {output.decode()}")
+    found: dict[str, object] = json.loads(line.removeprefix("RESULT "))
+    return found
