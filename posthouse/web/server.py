@@ -1,28 +1,24 @@
 """The API as one ASGI application, and a server that runs an application inside the current loop."""
 
 import asyncio
-import re
 import socket
-import uuid
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 
-import structlog
 import uvicorn
 from litestar import Litestar, Router
-from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp
 
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
 from posthouse.web.api import emails, health, suppressions, template_views, templates
 from posthouse.web.api.deps import ApiDeps
-from posthouse.web.api.problems import on_bug, on_house_error, on_http_error, request_id
+from posthouse.web.api.marks import with_marks
+from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
 
 DRAIN_SECONDS = 10
 _BACKLOG = 2048
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
 def build_api(deps: ApiDeps) -> ASGIApp:
@@ -36,7 +32,7 @@ def build_api(deps: ApiDeps) -> ASGIApp:
             *suppressions.routes(deps),
         ],
     )
-    return with_request_ids(
+    return with_marks(
         Litestar(
             route_handlers=[v1, *health.routes(deps), *webhooks.routes(deps)],
             exception_handlers={
@@ -49,27 +45,6 @@ def build_api(deps: ApiDeps) -> ASGIApp:
             request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
         )
     )
-
-
-def with_request_ids(app: ASGIApp) -> ASGIApp:
-    """Each request has an id, the client's X-Request-Id or a new one: it is in the answer and in the logs."""
-
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != ScopeType.HTTP:
-            await app(scope, receive, send)
-            return
-        identifier = _request_id(scope["headers"])
-        request_id.set(identifier.decode("ascii"))
-        structlog.contextvars.bind_contextvars(request_id=identifier.decode("ascii"))
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (b"x-request-id", identifier)]
-            await send(message)
-
-        await app(scope, receive, send_with_id)
-
-    return wrapped
 
 
 async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop: asyncio.Event) -> None:
@@ -126,10 +101,3 @@ class _Server(uvicorn.Server):
 async def _exit_when(stop: asyncio.Event, server: uvicorn.Server) -> None:
     await stop.wait()
     server.should_exit = True
-
-
-def _request_id(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    for name, value in headers:
-        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
-            return value
-    return uuid.uuid4().hex.encode("ascii")

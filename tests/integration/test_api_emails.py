@@ -153,11 +153,13 @@ async def test_without_a_valid_key_nothing_is_said(api: ApiHouse) -> None:
         ("POST", "/v1/suppressions"),
         ("DELETE", "/v1/suppressions/a@b.test"),
     )
-    credentials = ("", "Bearer", "Basic YTpi", "Bearer ph_live_x", f"Bearer {not_a_key()}")
-    for (method, path), authorization in itertools.product(operations, credentials):
+    for (method, path), authorization in itertools.product(operations, ("", "Bearer", "Basic YTpi")):
         answer = await api.call(method, path, raw=b"not even json", headers={"authorization": authorization})
-        assert (path, answer.status, answer.code) == (path, 401, "invalid_api_key")
+        assert (path, answer.status, answer.code) == (path, 401, "missing_api_key")
         assert answer.headers["www-authenticate"] == "Bearer"
+    for (method, path), secret in itertools.product(operations, ("ph_live_x", not_a_key())):
+        answer = await api.call(method, path, raw=b"not even json", secret=secret)
+        assert (path, answer.status, answer.code) == (path, 403, "invalid_api_key")
 
 
 async def test_a_revoked_key_is_refused_within_its_memory(api: ApiHouse) -> None:
@@ -167,7 +169,7 @@ async def test_a_revoked_key_is_refused_within_its_memory(api: ApiHouse) -> None
     api.clock.advance(MEMORY - 0.1)
     await accepted_id(api)  # remembered
     api.clock.advance(0.2)
-    assert (await api.call("POST", "/v1/emails", MAIL)).status == 401
+    assert (await api.call("POST", "/v1/emails", MAIL)).code == "invalid_api_key"
     listed = await keys.list_all(api.deps.database)
     assert [key.revoked_at is not None for key in listed] == [True]
     assert MEMORY <= 5.0

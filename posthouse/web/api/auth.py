@@ -31,20 +31,27 @@ class KeyRing:
         self._known: OrderedDict[KeySecret, _Known] = OrderedDict()
 
     async def authenticate(self, request: ApiRequest, scope: KeyScope) -> ApiKey:
-        """The key that a request came with. Raises HttpError (401), Forbidden without the scope, NotNow."""
-        scheme, _, text = request.headers.get("authorization", "").partition(" ")
-        secret = read_secret(text.strip()) if scheme.lower() == "bearer" else None
-        key = None if secret is None else await self._find(secret)
-        if key is None:
-            raise HttpError(
-                HTTPStatus.UNAUTHORIZED,
-                f"Send a valid API key as Authorization: Bearer {keys.LIVE_PREFIX}...",
-                code="invalid_api_key",
-            )
+        """The key that a request came with.
+
+        Raises HttpError (401 without a key, 403 with one that is not valid: Resend's clients know the two by
+        that), Forbidden without the scope, NotNow.
+        """
+        key = await self._valid(_bearer(request))
         if scope not in key.scopes:
             raise Forbidden(
                 f"This needs a key with the scope {scope}; this one has {', '.join(sorted(key.scopes))}.",
                 code="restricted_api_key",
+            )
+        return key
+
+    async def _valid(self, text: str) -> ApiKey:
+        secret = read_secret(text)
+        key = None if secret is None else await self._find(secret)
+        if key is None:
+            raise HttpError(
+                HTTPStatus.FORBIDDEN,
+                "This API key is not valid: it was never made, or it was revoked. Ask for a new one.",
+                code="invalid_api_key",
             )
         return key
 
@@ -60,3 +67,14 @@ class KeyRing:
             if len(self._known) > _MAX_KEYS:
                 self._known.popitem(last=False)
         return key
+
+
+def _bearer(request: ApiRequest) -> str:
+    scheme, _, text = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not text.strip():
+        raise HttpError(
+            HTTPStatus.UNAUTHORIZED,
+            f"No API key: send one as Authorization: Bearer {keys.LIVE_PREFIX}...",
+            code="missing_api_key",
+        )
+    return text.strip()

@@ -1,7 +1,11 @@
-"""Errors as application/problem+json (RFC 9457) with a stable `code`, and the id of the request."""
+"""Errors as application/problem+json (RFC 9457) with a stable `code`, and the id of the request.
 
+The same body says in `statusCode`, `name` and `message` what Resend's SDKs look for. They ask for
+application/json and refuse an answer of any other type, so that is what such a client is told it got.
+"""
+
+import math
 from collections.abc import Mapping
-from contextvars import ContextVar
 from http import HTTPStatus
 from typing import TypeAlias
 
@@ -13,14 +17,14 @@ from litestar.exceptions import HTTPException, ValidationException
 from posthouse.domain.errors import Conflict, Forbidden, InvalidInput, NotFound, NotNow, PosthouseError
 from posthouse.storage.acceptance import KeyInUse
 from posthouse.telemetry import log
+from posthouse.web.api.marks import request_id
+from posthouse.web.api.resend_names import resend_name
 
 ApiRequest: TypeAlias = Request[None, None, State]
 
 MEDIA_TYPE = "application/problem+json"
+_PLAIN_JSON = "application/json"
 _MAX_DETAIL = 500  # characters: what was posted may be quoted, not echoed whole
-
-#: The id of the request that is being answered.
-request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 
 class HttpError(PosthouseError):
@@ -31,47 +35,54 @@ class HttpError(PosthouseError):
         self.status = status
 
 
+class TooManyRequests(HttpError):
+    def __init__(self, message: str, *, retry_after: float) -> None:
+        super().__init__(HTTPStatus.TOO_MANY_REQUESTS, message, code="rate_limit_exceeded")
+        self.retry_after = retry_after  # seconds
+
+
 class FieldProblem(msgspec.Struct, frozen=True):
     pointer: str
     code: str
     detail: str
 
 
-class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """RFC 9457's members, ours (`code`, `errors`), and Resend's, which say the same again."""
+
     type: str
     title: str
     status: int
     detail: str
     instance: str
     code: str
+    status_code: int = msgspec.field(name="statusCode")
+    name: str
+    message: str
     errors: list[FieldProblem] = []
 
 
-def problem_of(error: PosthouseError) -> Response[bytes]:
-    """The answer to a request that ended in this error."""
+def on_house_error(request: ApiRequest, error: PosthouseError) -> Response[bytes]:
     status = _status(error)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR and not isinstance(error, NotNow):
         log.error("request_failed", code=error.code, reason=error.message)
     detail = _short(error.message)
     errors = [FieldProblem(error.pointer, error.code, detail)] if error.pointer else []
-    return _answer(status, error.code, detail, errors, _headers(error))
+    return _answer(request, status, error.code, detail, errors, _headers(error))
 
 
-def on_house_error(_: ApiRequest, error: PosthouseError) -> Response[bytes]:
-    return problem_of(error)
-
-
-def on_http_error(_: ApiRequest, error: HTTPException) -> Response[bytes]:
+def on_http_error(request: ApiRequest, error: HTTPException) -> Response[bytes]:
     """What the framework itself refuses: unknown paths, methods, parameters."""
     status = HTTPStatus(error.status_code)
     code = status.phrase.lower().replace(" ", "_").replace("-", "_")
     detail = _parameters(error) if isinstance(error, ValidationException) else error.detail
-    return _answer(status, code, _short(detail), [], error.headers or {})
+    return _answer(request, status, code, _short(detail), [], error.headers or {})
 
 
-def on_bug(_: ApiRequest, error: Exception) -> Response[bytes]:
+def on_bug(request: ApiRequest, error: Exception) -> Response[bytes]:
     log.error("request_failed", code="internal_error", exc_info=error)
     return _answer(
+        request,
         HTTPStatus.INTERNAL_SERVER_ERROR,
         "internal_error",
         "This is a fault of ours. The log has more under the id of this request.",
@@ -104,21 +115,44 @@ def _headers(error: PosthouseError) -> dict[str, str]:
             return {"www-authenticate": "Bearer"}
         case HttpError(status=HTTPStatus.REQUEST_TIMEOUT):
             return {"connection": "close"}
-        case NotNow():
-            return {"retry-after": str(max(1, round(error.retry_after)))}
+        case NotNow() | TooManyRequests():
+            return {"retry-after": str(max(1, math.ceil(error.retry_after)))}
         case _:
             return {}
 
 
 def _answer(
-    status: HTTPStatus, code: str, detail: str, errors: list[FieldProblem], headers: Mapping[str, str]
+    request: ApiRequest,
+    status: HTTPStatus,
+    code: str,
+    detail: str,
+    errors: list[FieldProblem],
+    headers: Mapping[str, str],
 ) -> Response[bytes]:
     problem = Problem(
-        f"urn:posthouse:problem:{code}", status.phrase, status, detail, request_id.get(), code, errors
+        type=f"urn:posthouse:problem:{code}",
+        title=status.phrase,
+        status=status,
+        detail=detail,
+        instance=request_id.get(),
+        code=code,
+        status_code=status,
+        name=resend_name(code, status),
+        message=detail,
+        errors=errors,
     )
     return Response(
-        msgspec.json.encode(problem), status_code=status, media_type=MEDIA_TYPE, headers=dict(headers)
+        msgspec.json.encode(problem),
+        status_code=status,
+        media_type=_media_type(request.headers.get("accept", "")),
+        headers=dict(headers),
     )
+
+
+def _media_type(accept: str) -> str:
+    """application/json for who names it and not ours. `*/*` names neither."""
+    named = {each.partition(";")[0].strip().lower() for each in accept.split(",")}
+    return _PLAIN_JSON if _PLAIN_JSON in named and MEDIA_TYPE not in named else MEDIA_TYPE
 
 
 def _parameters(error: ValidationException) -> str:
