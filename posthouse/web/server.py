@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
-from posthouse.web.api import emails, health, suppressions, template_views, templates
+from posthouse.web.api import emails, health, suppressions, template_render, template_views, templates
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
@@ -29,6 +29,7 @@ def build_api(deps: ApiDeps) -> ASGIApp:
             *emails.routes(deps),
             *templates.routes(deps),
             *template_views.routes(deps),
+            *template_render.routes(deps),
             *suppressions.routes(deps),
         ],
     )
