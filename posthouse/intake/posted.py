@@ -22,14 +22,16 @@ class PostedTag(_Posted, frozen=True, kw_only=True):
     value: _TagWord
 
 
-class PostedTemplate(_Posted, frozen=True, kw_only=True):
+class ChosenTemplate(_Posted, frozen=True, kw_only=True):
     """`id` is another name for `key`, for clients written for it."""
 
     key: str | None = None
     id: str | None = None
     version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
     #: A JSON object, not taken apart before its size is known: 10 MB of "[]," are 200 MB of lists.
-    variables: msgspec.Raw = msgspec.Raw(b"{}")
+    variables: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})] = msgspec.field(
+        default_factory=lambda: msgspec.Raw(b"{}")
+    )
 
     @property
     def name(self) -> str | None:
@@ -55,7 +57,7 @@ class PostedEmail(_Posted, frozen=True, kw_only=True):
     subject: Annotated[str, msgspec.Meta(max_length=MAX_SUBJECT_CHARS)] | None = None
     html: str | None = None
     text: str | None = None
-    template: PostedTemplate | None = None
+    template: ChosenTemplate | None = None
     stream: str | None = None
     scheduled_at: _Moment | None = None
     expires_at: _Moment | None = None

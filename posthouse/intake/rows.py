@@ -39,7 +39,7 @@ class _Tag(msgspec.Struct, frozen=True):
     value: str
 
 
-class _Receipt(msgspec.Struct, frozen=True):
+class Receipt(msgspec.Struct, frozen=True):
     id: MessageId
     status: str
     recipients: list[_Recipient]
@@ -163,4 +163,4 @@ def _terms(mail: NewMail, ids: list[JobId], choice: TemplateChoice | None) -> It
 
 def _response(mail: NewMail, ids: list[JobId]) -> bytes:
     recipients = [_Recipient(job_id, r.address) for job_id, r in zip(ids, mail.recipients, strict=True)]
-    return msgspec.json.encode(_Receipt(MessageId(ids[0]), "pending", recipients))
+    return msgspec.json.encode(Receipt(MessageId(ids[0]), "pending", recipients))

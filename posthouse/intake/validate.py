@@ -22,7 +22,7 @@ from posthouse.domain.stream import Stream
 from posthouse.intake.mail import KnownTemplate, NewMail, OwnContent, Recipient, TemplateChoice
 from posthouse.intake.plain_json import check_json, check_text, read_object
 from posthouse.intake.policy import StreamPolicy
-from posthouse.intake.posted import PostedEmail, PostedTemplate
+from posthouse.intake.posted import ChosenTemplate, PostedEmail
 from posthouse.storage.keys import ApiKey
 
 MAX_AHEAD = timedelta(days=30)
@@ -222,7 +222,7 @@ def _body(posted: PostedEmail, template: KnownTemplate | None) -> OwnContent | T
     return OwnContent(posted.html, posted.text)
 
 
-def _variables(template: PostedTemplate, required: frozenset[str]) -> JsonObject:
+def _variables(template: ChosenTemplate, required: frozenset[str]) -> JsonObject:
     pointer = "/template/variables"
     raw = bytes(template.variables)
     if len(raw) > MAX_VARIABLES_BYTES:

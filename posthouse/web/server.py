@@ -8,14 +8,16 @@ from contextlib import contextmanager
 import uvicorn
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
+from litestar.handlers import HTTPRouteHandler
 from litestar.types import ASGIApp
 
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
-from posthouse.web.api import emails, health, suppressions, template_render, template_views, templates
+from posthouse.web.api import emails, health, suppressions, template_views, templates
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
+from posthouse.web.reference.routes import routes as reference_routes
 
 DRAIN_SECONDS = 10
 _BACKLOG = 2048
@@ -23,19 +25,10 @@ _BACKLOG = 2048
 
 def build_api(deps: ApiDeps) -> ASGIApp:
     """Everything that the API role answers."""
-    v1 = Router(
-        path="/v1",
-        route_handlers=[
-            *emails.routes(deps),
-            *templates.routes(deps),
-            *template_views.routes(deps),
-            *template_render.routes(deps),
-            *suppressions.routes(deps),
-        ],
-    )
+    v1 = Router(path="/v1", route_handlers=v1_routes(deps))
     return with_marks(
         Litestar(
-            route_handlers=[v1, *health.routes(deps), *webhooks.routes(deps)],
+            route_handlers=[v1, *health.routes(deps), *reference_routes(), *webhooks.routes(deps)],
             exception_handlers={
                 PosthouseError: on_house_error,
                 HTTPException: on_http_error,
@@ -46,6 +39,16 @@ def build_api(deps: ApiDeps) -> ASGIApp:
             request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
         )
     )
+
+
+def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
+    """The routes under /v1; web/reference describes each."""
+    return [
+        *emails.routes(deps),
+        *templates.routes(deps),
+        *template_views.routes(deps),
+        *suppressions.routes(deps),
+    ]
 
 
 async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop: asyncio.Event) -> None:

@@ -3,11 +3,13 @@
 from pathlib import Path
 
 from posthouse.cli.docs import lifecycle, settings
+from posthouse.web.reference import document
 
 
 def main(folder: Path) -> None:
     """Raises OSError where there is no such folder, ValueError for a page that lost its marks."""
     (folder / "configuration.md").write_text(settings.reference(), encoding="utf-8")
+    (folder / "openapi.json").write_bytes(document.encoded())
     architecture = folder / "architecture.md"
     page = architecture.read_text(encoding="utf-8")
     architecture.write_text(lifecycle.with_table(page), encoding="utf-8")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from posthouse.clock import Clock
-from posthouse.compose.aside import ComposerAside
 from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.rows import Moment
@@ -19,8 +18,7 @@ from posthouse.web.api.template_book import TemplateBook
 
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
-    """`now_ms` reads the database's clock: milliseconds since 1970 UTC. `composer` shows mail as it is
-    sent."""
+    """`now_ms` reads the database's clock: milliseconds since 1970 UTC."""
 
     database: Database
     intake: Intake
@@ -31,7 +29,6 @@ class ApiDeps:
     keys: KeyRing
     templates: TemplateBook
     bodies: Bodies
-    composer: ComposerAside
 
     def now(self) -> datetime:
         return Moment(self.now_ms()).at
@@ -47,7 +44,6 @@ def api_deps(
     clock: Clock,
     now_ms: Callable[[], int],
     max_body_bytes: int,
-    composer: ComposerAside,
 ) -> ApiDeps:
     """The dependencies with the API's own memories around the database."""
     return ApiDeps(
@@ -60,5 +56,4 @@ def api_deps(
         keys=KeyRing(database, clock),
         templates=TemplateBook(database, clock),
         bodies=Bodies(max_bytes=max_body_bytes),
-        composer=composer,
     )

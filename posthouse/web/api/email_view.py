@@ -15,7 +15,7 @@ class TagView(msgspec.Struct, frozen=True):
     value: str
 
 
-class TemplateView(msgspec.Struct, frozen=True):
+class TemplateChoiceView(msgspec.Struct, frozen=True):
     """`version` null: the newest published one when the mail is sent."""
 
     key: str
@@ -70,7 +70,7 @@ class EmailView(msgspec.Struct, frozen=True):
     cc: list[str]
     reply_to: list[str]
     subject: str | None
-    template: TemplateView | None
+    template: TemplateChoiceView | None
     tags: list[TagView]
     metadata: dict[str, str]
     created_at: datetime
@@ -100,7 +100,7 @@ def email_view(mail: MailRecord) -> EmailView:
         subject=first.subject,
         template=None
         if first.template_key is None
-        else TemplateView(first.template_key, first.template_version),
+        else TemplateChoiceView(first.template_key, first.template_version),
         tags=[] if first.tags is None else _read_tags(first.tags),
         metadata={} if first.metadata is None else _read_metadata(first.metadata),
         created_at=first.created_at,

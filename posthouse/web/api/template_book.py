@@ -9,7 +9,7 @@ from posthouse.domain.errors import InvalidInput
 from posthouse.domain.ids import TemplateKey
 from posthouse.intake.mail import KnownTemplate
 from posthouse.intake.plain_json import check_text
-from posthouse.intake.posted import PostedTemplate
+from posthouse.intake.posted import ChosenTemplate
 from posthouse.storage import templates
 from posthouse.storage.db import Database
 
@@ -34,7 +34,7 @@ class TemplateBook:
         self._clock = clock
         self._known: OrderedDict[_Name, _Remembered] = OrderedDict()
 
-    async def find(self, posted: PostedTemplate) -> KnownTemplate:
+    async def find(self, posted: ChosenTemplate) -> KnownTemplate:
         """The template that a mail names, as it is published now. Raises InvalidInput, NotNow."""
         if posted.name is None:
             raise InvalidInput(

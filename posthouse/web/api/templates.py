@@ -113,20 +113,19 @@ def _new_version(posted: PostedVersion) -> NewVersion:
         subject=posted.subject,
         html=posted.html,
         text=posted.text,
-        variables=declared_variables(posted.variables, "/variables"),
+        variables=_variables(posted.variables),
         tracked=posted.tracking,
         published=posted.publish,
     )
 
 
-def declared_variables(posted: list[PostedVariable], pointer: str) -> tuple[Variable, ...]:
-    """Raises InvalidInput."""
+def _variables(posted: list[PostedVariable]) -> tuple[Variable, ...]:
     names = [variable.name for variable in posted]
     if len(set(names)) < len(names):
-        raise InvalidInput("Each variable is declared once.", pointer=pointer)
+        raise InvalidInput("Each variable is declared once.", pointer="/variables")
     for i, variable in enumerate(posted):
         if isinstance(variable.default, str):
-            check_text(variable.default, f"{pointer}/{i}/default")
+            check_text(variable.default, f"/variables/{i}/default")
     return tuple(
         Variable(v.name, v.default is None if v.required is None else v.required, v.default) for v in posted
     )

@@ -1,0 +1,12 @@
+"""Every endpoint under /v1, in the order of the reference."""
+
+from typing import Final
+
+from posthouse.web.reference.endpoint import Endpoint
+from posthouse.web.reference.endpoints import emails, suppressions, templates
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (
+    *emails.ENDPOINTS,
+    *templates.ENDPOINTS,
+    *suppressions.ENDPOINTS,
+)
