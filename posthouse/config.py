@@ -16,6 +16,7 @@ import msgspec
 
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
+from posthouse.domain.sandbox import SANDBOX_ACCOUNT
 from posthouse.domain.stream import Stream
 
 #: Names the read end of a pipe that `posthouse up` holds open: its end means that the parent is gone.
@@ -318,6 +319,11 @@ def _check(settings: Settings, source: str) -> None:
                 raise Misconfigured(
                     f"{source}: [streams.{name}] names relay {account!r}, but there is no [relays.{account}]."
                 )
+    if SANDBOX_ACCOUNT in settings.relays:
+        raise Misconfigured(
+            f"{source}: [relays.{SANDBOX_ACCOUNT}] has the name that timelines give to the sandbox of test "
+            "keys: give the account another."
+        )
     _refuse_shared(settings, source)
     if settings.retention.jobs < _MINIMUM_RETENTION:
         raise Misconfigured(f"{source}: retention.jobs must be at least 45d: a job can live that long.")

@@ -14,6 +14,7 @@ from posthouse.domain.stream import Stream
 from posthouse.net.client import ClientLimits, HttpClient
 from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import CallbackReader, Capabilities, Relay
+from posthouse.relays.sandbox import SandboxCallbacks
 from posthouse.relays.sendgrid import callbacks, sender
 from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Tls
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES
@@ -62,6 +63,13 @@ def build_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAcco
             reader = callbacks.SendGridCallbacks(account, key, clock)
             readers[reader.relay, account] = reader
     return readers
+
+
+def build_inbox_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAccount], CallbackReader]:
+    """Who reads what is in the inbox. The sandbox writes there itself; it is none of `build_readers`, so
+    that nobody can post in its name."""
+    sandbox = SandboxCallbacks()
+    return {**build_readers(settings, clock), (sandbox.relay, sandbox.account): sandbox}
 
 
 def doubt_rules(settings: Settings) -> Mapping[Stream, DoubtRule]:

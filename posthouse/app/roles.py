@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 
 from posthouse.app import maintenance
-from posthouse.app.adapters import build_readers, build_relay, capabilities, doubt_rules, simulation
+from posthouse.app.adapters import (
+    build_inbox_readers,
+    build_readers,
+    build_relay,
+    capabilities,
+    doubt_rules,
+    simulation,
+)
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
 from posthouse.bus.port import JobSource
@@ -30,6 +37,7 @@ from posthouse.intake.policy import policies
 from posthouse.intake.rows import RowMaker
 from posthouse.intake.validate import Rules
 from posthouse.relays.base import RawCallback
+from posthouse.relays.sandbox import SandboxRelay
 from posthouse.simulator.main import run as run_simulator
 from posthouse.storage import links
 from posthouse.storage.background import in_background
@@ -156,11 +164,14 @@ async def _work(
         composer = build_composer(settings, house.keyring, house.clock)
         stack.callback(composer.close)
         recorder = Recorder(record)
+        hints = PostgresHints(house.hinter)
+        callbacks = PostgresCallbacks(house.general, house.listener, hints.callbacks_waiting)
         tools = Tools(
             source=source,
             compose=Composing(house.queue, composer, house.clock),
             to_raw=to_raw,
             router=Router(relays, house.clock, house.rng),
+            sandbox=SandboxRelay(callbacks.append, house.clock),
             recorder=recorder,
             gate=lease.may_begin,
             clock=house.clock,
@@ -207,7 +218,7 @@ def new_instance(house: House) -> InstanceId:
 async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
     """What comes back from relays, dead workers, and the chores of the house."""
     async with open_house(settings) as house:
-        readers = build_readers(settings, house.clock)
+        readers = build_inbox_readers(settings, house.clock)
 
         def read(callback: RawCallback) -> Normalized | Refused:
             reader = readers.get((callback.relay, callback.account))

@@ -16,7 +16,8 @@ from posthouse.domain.stream import Stream
 from posthouse.failpoints import failpoint
 from posthouse.intake.mail import NewMail, OwnContent
 from posthouse.intake.rows import Moment, RowMaker, Rows
-from posthouse.storage import acceptance
+from posthouse.intake.sandbox import suppressions_wanted
+from posthouse.storage import acceptance, recording
 from posthouse.storage.acceptance import Books, IdempotencyName, KeyInUse, NewContent, Promise
 from posthouse.storage.db import Database, Transaction, TransactionConflict
 
@@ -240,11 +241,13 @@ async def _insert(tx: Transaction, rows: Sequence[Rows], books: Books, moment: M
     }
     if contents:
         await acceptance.insert_contents(tx, contents)
+    jobs = [job for r in rows for job in r.jobs]
+    await recording.suppress(tx, suppressions_wanted(jobs, moment.at))
     await acceptance.accept_jobs(
         tx,
         at=moment.at,
         day=moment.day,
-        jobs=[job for r in rows for job in r.jobs],
+        jobs=jobs,
         events=[event for r in rows for event in r.events],
         books=books,
         terms=[term for r in rows for term in r.terms],

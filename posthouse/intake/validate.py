@@ -58,7 +58,7 @@ def validate(
     policy = rules.streams[stream]
     sender = _sender(posted, key, stream, rules)
     addressing, everyone = _addressing(posted, rules)
-    recipients = _recipients(everyone, stream, policy)
+    recipients = _recipients(everyone, stream, policy, key)
     scheduled_at, due_at = _due(posted, now)
     return NewMail(
         stream=stream,
@@ -135,13 +135,14 @@ def _addressing(posted: PostedEmail, rules: Rules) -> tuple[Addressing, list[tup
 
 
 def _recipients(
-    everyone: Iterable[tuple[str, Mailbox]], stream: Stream, policy: StreamPolicy
+    everyone: Iterable[tuple[str, Mailbox]], stream: Stream, policy: StreamPolicy, key: ApiKey
 ) -> tuple[Recipient, ...]:
     found: dict[str, Recipient] = {}
     for pointer, box in everyone:
-        if not policy.simulated and is_reserved(domain_of(box)):
+        if not (policy.simulated or key.sandbox) and is_reserved(domain_of(box)):
             raise InvalidInput(
-                f"{domain_of(box)} is reserved for examples and tests: nobody can receive mail there.",
+                f"{domain_of(box)} is reserved for examples and tests: nobody can receive mail there. Use a "
+                "test key (ph_test_...), whose mail goes to the sandbox.",
                 code="reserved_domain",
                 pointer=pointer,
             )

@@ -119,13 +119,17 @@ class DoubtRule:
     repeat: bool  # where silence proves nothing: send again, or hold for the operator
 
 
+#: The sandbox tells what becomes of a mail before it says that it took it, whatever the stream's relays do.
+_SANDBOX_RULE: Final = DoubtRule(silence_means_not_taken=True, repeat=False)
+
+
 async def settle_doubts(db: Database, rules: Mapping[Stream, DoubtRule], policy: Policy, clock: Clock) -> int:
     """Settle unknown outcomes whose time has come. Returns how many were settled or held."""
     async with db.transaction() as tx:
         doubts = await leases.doubts_due(tx)
         now = clock.now()
         again, held, over = _split(doubts, rules)
-        events = [_goes_again(d, now, rules[Stream(d.stream)]) for d in again]
+        events = [_goes_again(d, now, _rule(d, rules)) for d in again]
         events += [
             _own(d.job_id, d.attempt, EventType.FAILED, now, "the outcome never became known") for d in over
         ]
@@ -133,6 +137,10 @@ async def settle_doubts(db: Database, rules: Mapping[Stream, DoubtRule], policy:
         await leases.hold_doubts(tx, [d.job_id for d in held], now + DOUBT_ENDS_AFTER)
         failpoint("sweeper.settled")
     return len(doubts)
+
+
+def _rule(doubt: Doubt, rules: Mapping[Stream, DoubtRule]) -> DoubtRule:
+    return _SANDBOX_RULE if doubt.sandbox else rules[Stream(doubt.stream)]
 
 
 def _split(
@@ -143,7 +151,7 @@ def _split(
     held: list[Doubt] = []
     over: list[Doubt] = []
     for doubt in doubts:
-        rule = rules[Stream(doubt.stream)]
+        rule = _rule(doubt, rules)
         if rule.silence_means_not_taken or rule.repeat:
             again.append(doubt)
         elif doubt.held:

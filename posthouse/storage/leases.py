@@ -34,6 +34,7 @@ class Doubt:
     attempt: int
     stream: str
     held: bool  # for the operator, and nobody came
+    sandbox: bool
 
 
 async def enlist(

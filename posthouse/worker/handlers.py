@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -38,13 +38,24 @@ class Tools:
     #: Renders a claim and makes its links durable, in order. Raises NotNow.
     compose: Callable[[Sequence[ClaimedJob]], Awaitable[Sequence[Rendered | RenderFailed]]]
     to_raw: Callable[[Rendered], RawMail]
-    router: Router
+    router: Router  # to the relays of live mail
+    sandbox: Relay  # takes the mail of test keys, which the router's relays must never see
     recorder: Recorder
     gate: Gate
     clock: Clock
     rng: random.Random
     backoff: Backoff
     metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    """A set with its outcomes, in order: from whom and when."""
+
+    relay: Relay
+    ready: Sequence[Ready]
+    outcomes: Sequence[Outcome]
+    at: datetime
 
 
 async def handle(tools: Tools, jobs: Sequence[ClaimedJob], finished: Finished) -> None:
@@ -67,8 +78,14 @@ async def handle(tools: Tools, jobs: Sequence[ClaimedJob], finished: Finished) -
     async with asyncio.TaskGroup() as sets:
         if broken:
             sets.create_task(_end_broken(tools, broken, finished))
-        for start in range(0, len(ready), SET_SIZE):
-            sets.create_task(_deliver(tools, ready[start : start + SET_SIZE], finished))
+        for live in _sets([one for one in ready if not one[0].sandbox]):
+            sets.create_task(_deliver(tools, live, finished))
+        for sandboxed in _sets([one for one in ready if one[0].sandbox]):
+            sets.create_task(_pretend(tools, sandboxed, finished))
+
+
+def _sets(ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
+    return (ready[start : start + SET_SIZE] for start in range(0, len(ready), SET_SIZE))
 
 
 async def _end_broken(
@@ -81,45 +98,61 @@ async def _end_broken(
 
 
 async def _deliver(tools: Tools, ready: Sequence[Ready], finished: Finished) -> None:
-    """Hand over one set and record what became of it."""
-    events, not_begun = await _hand_over(tools, ready)
+    """Hand over one set of live mail, and record what became of it."""
+    relay = tools.router.choose()
+    if relay is None:
+        await _give_back(tools, [job.held for job, _ in ready])
+        finished([job for job, _ in ready])
+        return
+    outcomes = await _sent_by(relay, tools, ready)
+    tools.router.learn(relay, outcomes)
+    await _settle(tools, _Answered(relay, ready, outcomes, tools.clock.now()), finished)
+
+
+async def _pretend(tools: Tools, ready: Sequence[Ready], finished: Finished) -> None:
+    """One set of test keys' mail to the sandbox. Its own events may be recorded before its answer is, so that
+    answer is dated from before them."""
+    now = tools.clock.now()
+    outcomes = await _sent_by(tools.sandbox, tools, ready)
+    await _settle(tools, _Answered(tools.sandbox, ready, outcomes, now), finished)
+
+
+async def _sent_by(relay: Relay, tools: Tools, ready: Sequence[Ready]) -> list[Outcome]:
+    return await relay.send_many([_for(relay, tools, mail) for _, mail in ready], tools.gate)
+
+
+async def _settle(tools: Tools, answered: _Answered, finished: Finished) -> None:
+    """Record what was handed over, give back what was not begun."""
+    events, not_begun = _told_apart(tools, answered)
+    _measure(tools.metrics, answered)
     failpoint("worker.before_record")
     await tools.recorder.recorded(events)
     failpoint("worker.recorded")
     await _give_back(tools, not_begun)
-    finished([job for job, _ in ready])
+    finished([job for job, _ in answered.ready])
 
 
-async def _hand_over(tools: Tools, ready: Sequence[Ready]) -> tuple[list[Event], list[Held]]:
+def _told_apart(tools: Tools, answered: _Answered) -> tuple[list[Event], list[Held]]:
     """The events of those that were handed over, and the jobs that were not begun."""
-    relay = tools.router.choose()
-    if relay is None or not ready:
-        return [], [job.held for job, _ in ready]
-    outcomes = await relay.send_many([_for(relay, tools, mail) for _, mail in ready], tools.gate)
-    tools.router.learn(relay, outcomes)
-    now = tools.clock.now()
     events: list[Event] = []
     not_begun: list[Held] = []
-    for (job, mail), outcome in zip(ready, outcomes, strict=True):
-        done = HandedOver(job, outcome, relay.account, now, mail.template_version)
+    for (job, mail), outcome in zip(answered.ready, answered.outcomes, strict=True):
+        done = HandedOver(job, outcome, answered.relay.account, answered.at, mail.template_version)
         event = event_of(done, tools.backoff, tools.rng)
         if event is None:
             not_begun.append(job.held)
         else:
             events.append(event)
-    _measure(tools.metrics, relay, ready, outcomes, now)
     return events, not_begun
 
 
-def _measure(
-    metrics: Metrics, relay: Relay, ready: Sequence[Ready], outcomes: Sequence[Outcome], now: datetime
-) -> None:
-    for name, count in Counter(type(outcome).__name__ for outcome in outcomes).items():
-        metrics.outcomes.labels(relay.account, name).inc(count)
-    age = metrics.handover_age.labels(ready[0][0].stream.value)  # a worker has one stream
-    for (job, _), outcome in zip(ready, outcomes, strict=True):
+def _measure(metrics: Metrics, answered: _Answered) -> None:
+    for name, count in Counter(type(outcome).__name__ for outcome in answered.outcomes).items():
+        metrics.outcomes.labels(answered.relay.account, name).inc(count)
+    age = metrics.handover_age.labels(answered.ready[0][0].stream.value)  # a worker has one stream
+    for (job, _), outcome in zip(answered.ready, answered.outcomes, strict=True):
         if not isinstance(outcome, NotBegun):
-            age.observe(max(0.0, (now - job.due_at).total_seconds()))
+            age.observe(max(0.0, (answered.at - job.due_at).total_seconds()))
 
 
 def _for(relay: Relay, tools: Tools, mail: Rendered) -> Rendered | RawMail:

@@ -75,17 +75,31 @@ class Received:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class RelayHarness(Protocol):
+class PortHarness(Protocol):
+    """An adapter, and what became of the mails that it was given."""
+
+    def relay(self) -> Relay:
+        """A new adapter; one for a server has time-outs of about a second."""
+        ...
+
+    def mail(self, letter: Letter) -> Mail: ...
+
+    def begun(self) -> int:
+        """Mails of which the far end saw at least one byte (a MAIL command, a request)."""
+        ...
+
+    def received(self) -> Sequence[Received]:
+        """Mails the far end saw to their end, also those that it did not answer for, or refused then."""
+        ...
+
+
+class RelayHarness(PortHarness, Protocol):
     """An adapter and the scripted server it talks to."""
 
     #: The seconds that THROTTLE carries; None where the server cannot say.
     throttle_hint: float | None
     #: The adapter sees a mail cut before its last byte as not taken; False where its protocol cannot tell.
     knows_unfinished: bool
-
-    def relay(self) -> Relay:
-        """A new adapter for the server, with time-outs of about a second."""
-        ...
 
     def lonely_relay(self) -> Relay:
         """A new adapter for an address at which nobody listens."""
@@ -94,8 +108,6 @@ class RelayHarness(Protocol):
     def unreachable_relay(self) -> Relay:
         """A new adapter for a server that takes the connection (or not even that) and never says a word."""
         ...
-
-    def mail(self, letter: Letter) -> Mail: ...
 
     def unsupported(self) -> Sequence[Mail]:
         """Mails that this adapter cannot express, each for another reason."""
@@ -113,16 +125,8 @@ class RelayHarness(Protocol):
         """The server answers a whole mail to this recipient with these bytes, then closes."""
         ...
 
-    def begun(self) -> int:
-        """Mails of which the server saw at least one byte (a MAIL command, a request)."""
-        ...
-
     async def taken(self, mails: int) -> None:
         """Return when the server has seen this many mails to their end."""
-        ...
-
-    def received(self) -> Sequence[Received]:
-        """Mails the server saw to their end, also those it did not answer for or refused after their body."""
         ...
 
 
@@ -160,30 +164,73 @@ async def send_one(relay: Relay, mail: Mail) -> Outcome:
     return outcomes[0]
 
 
-class RelayLaws:
-    """Every adapter passes these."""
+class PortLaws:
+    """Every adapter passes these, also one that opens no connection."""
 
     @pytest.fixture
-    def harness(self) -> RelayHarness:
+    def harness(self) -> PortHarness:
         raise NotImplementedError("the adapter's test module brings its harness")
 
-    async def test_a_mail_is_accepted_with_the_relays_own_id(self, harness: RelayHarness) -> None:
+    async def test_a_mail_is_accepted_with_the_relays_own_id(self, harness: PortHarness) -> None:
         outcome = await send_one(harness.relay(), harness.mail(Letter()))
         assert isinstance(outcome, Accepted), outcome
         assert outcome.provider_message_id
         assert [mail.recipient for mail in harness.received()] == ["ann@example.org"]
 
-    async def test_nothing_to_send_is_nothing_said(self, harness: RelayHarness) -> None:
+    async def test_nothing_to_send_is_nothing_said(self, harness: PortHarness) -> None:
         assert await send(harness.relay(), []) == []
         assert harness.begun() == 0
 
-    async def test_many_are_each_accepted_once(self, harness: RelayHarness) -> None:
+    async def test_many_are_each_accepted_once(self, harness: PortHarness) -> None:
         names = [f"r{n}@example.org" for n in range(60)]
         outcomes = await send(harness.relay(), [harness.mail(Letter(name)) for name in names])
         assert [type(outcome) for outcome in outcomes] == [Accepted] * 60
         ids = {outcome.provider_message_id for outcome in outcomes if isinstance(outcome, Accepted)}
         assert len(ids) == 60, "each mail has its own id"
         assert sorted(mail.recipient for mail in harness.received()) == sorted(names)
+
+    async def test_two_callers_share_one_relay(self, harness: PortHarness) -> None:
+        relay = harness.relay()
+        left = [harness.mail(Letter(f"left{n}@example.org")) for n in range(15)]
+        right = [harness.mail(Letter(f"right{n}@example.org")) for n in range(15)]
+        try:
+            async with asyncio.timeout(PATIENCE):
+                both = await asyncio.gather(
+                    relay.send_many(left, open_gate), relay.send_many(right, open_gate)
+                )
+        finally:
+            await relay.close()
+        for outcomes in both:
+            assert [type(outcome) for outcome in outcomes] == [Accepted] * 15
+        assert len(harness.received()) == 30
+
+    async def test_a_shut_gate_begins_nothing(self, harness: PortHarness) -> None:
+        mails = [harness.mail(Letter(f"r{n}@example.org")) for n in range(5)]
+        outcomes = await send(harness.relay(), mails, shut_gate)
+        assert [type(outcome) for outcome in outcomes] == [NotBegun] * 5
+        assert harness.begun() == 0
+
+    async def test_a_gate_that_shuts_midway_stops_there(self, harness: PortHarness) -> None:
+        mails = [harness.mail(Letter(f"r{n}@example.org")) for n in range(12)]
+        outcomes = await send(harness.relay(), mails, gate_for(5))
+        kinds = [type(outcome) for outcome in outcomes]
+        assert kinds.count(Accepted) == 5, outcomes
+        assert kinds.count(NotBegun) == 7, outcomes
+        assert len(harness.received()) == harness.begun() == 5
+
+    async def test_closing_twice_is_closing(self, harness: PortHarness) -> None:
+        relay = harness.relay()
+        await relay.close()
+        await relay.close()
+        assert harness.begun() == 0
+
+
+class RelayLaws(PortLaws):
+    """Every adapter that talks to a server passes these as well."""
+
+    @pytest.fixture
+    def harness(self) -> RelayHarness:
+        raise NotImplementedError("the adapter's test module brings its harness")
 
     async def test_a_refused_address_is_an_end_with_its_reason(self, harness: RelayHarness) -> None:
         harness.script("gone@example.org", Fault.REJECT_RECIPIENT)
@@ -283,21 +330,6 @@ class RelayLaws:
                 case _:
                     assert isinstance(outcome, Accepted), (name, outcome)
 
-    async def test_two_callers_share_one_relay(self, harness: RelayHarness) -> None:
-        relay = harness.relay()
-        left = [harness.mail(Letter(f"left{n}@example.org")) for n in range(15)]
-        right = [harness.mail(Letter(f"right{n}@example.org")) for n in range(15)]
-        try:
-            async with asyncio.timeout(PATIENCE):
-                both = await asyncio.gather(
-                    relay.send_many(left, open_gate), relay.send_many(right, open_gate)
-                )
-        finally:
-            await relay.close()
-        for outcomes in both:
-            assert [type(outcome) for outcome in outcomes] == [Accepted] * 15
-        assert len(harness.received()) == 30
-
     async def test_what_it_cannot_express_it_refuses_aloud(self, harness: RelayHarness) -> None:
         mails = harness.unsupported()
         assert mails
@@ -334,20 +366,6 @@ class RelayLaws:
         [mail] = harness.received()
         assert mail.text.rstrip() == letter.text.rstrip()
 
-    async def test_a_shut_gate_begins_nothing(self, harness: RelayHarness) -> None:
-        mails = [harness.mail(Letter(f"r{n}@example.org")) for n in range(5)]
-        outcomes = await send(harness.relay(), mails, shut_gate)
-        assert [type(outcome) for outcome in outcomes] == [NotBegun] * 5
-        assert harness.begun() == 0
-
-    async def test_a_gate_that_shuts_midway_stops_there(self, harness: RelayHarness) -> None:
-        mails = [harness.mail(Letter(f"r{n}@example.org")) for n in range(12)]
-        outcomes = await send(harness.relay(), mails, gate_for(5))
-        kinds = [type(outcome) for outcome in outcomes]
-        assert kinds.count(Accepted) == 5, outcomes
-        assert kinds.count(NotBegun) == 7, outcomes
-        assert len(harness.received()) == harness.begun() == 5
-
     async def test_garbage_is_never_an_acceptance(self, harness: RelayHarness) -> None:
         answers = harness.garbage()
         assert answers
@@ -368,9 +386,3 @@ class RelayLaws:
             await call
         outcome = await send_one(relay, harness.mail(Letter("next@example.org")))
         assert isinstance(outcome, Accepted), outcome
-
-    async def test_closing_twice_is_closing(self, harness: RelayHarness) -> None:
-        relay = harness.relay()
-        await relay.close()
-        await relay.close()
-        assert harness.begun() == 0

@@ -322,6 +322,19 @@ async def test_a_held_doubt_waits_seven_days_for_the_operator_then_ends(desk: De
     assert await residual(desk.db) == []
 
 
+async def test_a_doubt_of_the_sandbox_goes_again_whatever_its_stream_would_do(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    """What it took it has told of, so its silence means that it took nothing."""
+    held = await desk.sending(Letter(stream=MARKETING, sandbox=True))
+    await sweeper.watch_for(10)
+    assert (await desk.job(held)).status is Status.UNKNOWN
+    await desk.come_due(held.job_id)
+    assert await sweeper.settle(HOLD) == 1
+    assert (await desk.job(held)).status is Status.PENDING
+    assert await residual(desk.db) == []
+
+
 @pytest.mark.parametrize(
     ("word", "end"),
     [

@@ -24,3 +24,9 @@ def test_a_configuration_whose_streams_share_anything_is_refused(ours: str, thei
     settings_from(tomllib.loads(text), "as it is")
     with pytest.raises(Misconfigured, match="both streams have"):
         settings_from(tomllib.loads(text.replace(ours, theirs)), "shared")
+
+
+def test_no_relay_account_has_the_sandboxs_name() -> None:
+    text = DEVELOPMENT.format(folder="data").replace("sim-smtp", "sandbox")
+    with pytest.raises(Misconfigured, match="sandbox of test keys"):
+        settings_from(tomllib.loads(text), "a sandbox")

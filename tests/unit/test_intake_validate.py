@@ -3,6 +3,7 @@
 import functools
 import tomllib
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from uuid import UUID
 
@@ -175,6 +176,19 @@ def test_a_key_of_one_stream_sends_no_other() -> None:
 def test_a_real_relay_is_not_asked_to_mail_reserved_domains() -> None:
     error = refused(stream="marketing", sender="a@news.shop.example", to="jane@example.com")
     assert (error.code, error.pointer) == ("reserved_domain", "/to")
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["example.com", "a.example.net", "example.org", "a.test", "a.example", "sandbox.invalid", "a.localhost"],
+)
+def test_reserved_domains_are_for_simulators_and_test_keys(domain: str) -> None:
+    email = posted(stream="marketing", sender="a@news.shop.example", to=[f"a@{domain}"])
+    with pytest.raises(InvalidInput) as raised:
+        checked(email)
+    assert (raised.value.code, raised.value.pointer) == ("reserved_domain", "/to/0")
+    assert "ph_test_" in raised.value.message
+    assert checked(email, key=replace(KEY, sandbox=True)).sandbox
 
 
 def test_a_relay_that_cannot_show_others_gets_one_recipient_a_mail() -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
+import msgspec
 import pytest
 from worker_jobs import NOON, claimed_job, rendered
 
@@ -89,6 +90,7 @@ class Desk:
 
     def __init__(self) -> None:
         self.relay = ScriptedRelay()
+        self.sandbox = ScriptedRelay()
         self.source = Returns()
         self.clock = ManualClock(NOON)
         self.recorded: list[Event] = []
@@ -119,6 +121,7 @@ class Desk:
             compose=self._compose,
             to_raw=_raw,
             router=self.router,
+            sandbox=self.sandbox,
             recorder=self.recorder,
             gate=lambda: self.gate_is_open,
             clock=self.clock,
@@ -220,3 +223,27 @@ async def test_a_relay_that_breaks_its_promise_is_a_bug_and_frees_nothing(desk: 
     with pytest.raises(ExceptionGroup):
         await desk.handle(JOBS[:1])
     assert (desk.finished, desk.recorded) == ([], [])
+
+
+async def test_mail_of_test_keys_goes_to_the_sandbox_and_no_other_does(desk: Desk) -> None:
+    jobs = [msgspec.structs.replace(job, sandbox=number % 3 == 0) for number, job in enumerate(JOBS)]
+    await desk.handle(jobs)
+    assert ids(desk.sandbox) == {job.job_id for job in jobs if job.sandbox}
+    assert ids(desk.relay) == {job.job_id for job in jobs if not job.sandbox}
+    assert sorted(event.job_id for event in desk.recorded) == sorted(job.job_id for job in jobs)
+
+
+async def test_the_sandbox_takes_mail_while_every_relay_is_paused(desk: Desk) -> None:
+    desk.router.learn(desk.relay, [AccountTrouble("401")])
+    await desk.handle([msgspec.structs.replace(JOBS[0], sandbox=True)])
+    assert (ids(desk.sandbox), desk.source.released) == ({JOBS[0].job_id}, [])
+
+
+async def test_what_the_sandbox_says_does_not_pause_the_relays(desk: Desk) -> None:
+    desk.sandbox.answers[JOBS[0].job_id] = AccountTrouble("401")
+    await desk.handle([msgspec.structs.replace(JOBS[0], sandbox=True)])
+    assert desk.router.resumes_in() == 0.0
+
+
+def ids(relay: ScriptedRelay) -> set[JobId]:
+    return {mail.job_id for mails in relay.sets for mail in mails}
