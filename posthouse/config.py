@@ -9,11 +9,13 @@ import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
+from posthouse.domain.duration import is_duration, parse_duration
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.sandbox import SANDBOX_ACCOUNT
@@ -22,8 +24,8 @@ from posthouse.domain.stream import Stream
 #: Names the read end of a pipe that `posthouse up` holds open: its end means that the parent is gone.
 PARENT_PIPE = "POSTHOUSE_PARENT_PIPE"
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"^(\d+(?:\.\d+)?)(ms|s|m|h|d)$")
+_PLACE = re.compile(r"`\$([^`]*)`$")  # where msgspec says that it found an error
+_FIELD = re.compile(r"field `([^`]*)`")
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -212,16 +214,6 @@ _STREAM_DEFAULTS: Mapping[str, Mapping[str, object]] = {
 }
 
 
-def parse_duration(text: str) -> timedelta:
-    """ "250ms", "10s", "5m", "24h", "45d" -> timedelta. Raises ValueError."""
-    match = _DURATION.match(text)
-    if match is None:
-        raise ValueError(
-            f"{text!r} is not a duration: write a number and a unit, like 250ms, 10s, 5m, 24h, 45d"
-        )
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2]])
-
-
 def _spelled_out(value: object) -> object:
     """Every text that is a duration, as one. No other setting looks like "10s"."""
     match value:
@@ -229,7 +221,7 @@ def _spelled_out(value: object) -> object:
             return {key: _spelled_out(item) for key, item in value.items()}
         case list():
             return [_spelled_out(item) for item in value]
-        case str() if _DURATION.match(value):
+        case str() if is_duration(value):
             return parse_duration(value)
         case _:
             return value
@@ -240,15 +232,22 @@ def settings_from(table: Mapping[str, object], source: str) -> Settings:
     try:
         settings = msgspec.convert(_spelled_out(_with_defaults(table)), Settings, builtin_types=(timedelta,))
     except (msgspec.ValidationError, ValueError) as error:
-        raise Misconfigured(f"{source}: {error}. See docs/configuration.md for every key.") from error
+        raise Misconfigured(
+            f"{source}: {error}. See docs/configuration.md for every key.", pointer=_pointer(error, table)
+        ) from error
     _check(settings, source)
     return settings
+
+
+def file_of(path: Path | None, environ: Mapping[str, str]) -> Path:
+    """The file that `load` reads, if it is there."""
+    return path or Path(environ.get("POSTHOUSE_CONFIG", "posthouse.toml"))
 
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Settings of a file; of `posthouse.toml` in this folder if no file is named and it is there; else the
     development house: both streams to the simulator. DATABASE_URL and POSTHOUSE_DATA_DIR win over a file."""
-    chosen = path or Path(environ.get("POSTHOUSE_CONFIG", "posthouse.toml"))
+    chosen = file_of(path, environ)
     if chosen.is_file():
         try:
             table = tomllib.loads(chosen.read_text(encoding="utf-8"))
@@ -282,6 +281,32 @@ def secret(inline: str, env: str, file: str, environ: Mapping[str, str] | None =
     return inline
 
 
+def _pointer(error: Exception, table: Mapping[str, object]) -> str:
+    """RFC 6901 pointer to the key at fault; "" if that is not known."""
+    place = _PLACE.search(str(error))
+    if place is None:
+        return ""
+    steps = [step for step in re.split(r"[.\[\]]+", place[1].replace("[...]", ".*")) if step]
+    if len(steps) > 1 and steps[1] == "*":
+        steps[1] = _wrong_alone(steps[0], table)
+    field = _FIELD.search(str(error))
+    steps += [field[1]] if field else []
+    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+
+
+def _wrong_alone(section: str, table: Mapping[str, object]) -> str:
+    """Which of the tables of a section is wrong: msgspec does not say it."""
+    entries = _with_defaults(table)[section]
+    assert isinstance(entries, dict)
+    for name, entry in entries.items():
+        alone = {"streams": {}, "relays": {}, section: {name: _spelled_out(entry)}}
+        try:
+            msgspec.convert(alone, Settings, builtin_types=(timedelta,))
+        except msgspec.ValidationError:
+            return str(name)
+    return "*"
+
+
 def _with_defaults(table: Mapping[str, object]) -> dict[str, object]:
     streams = table.get("streams")
     if not isinstance(streams, dict):
@@ -308,16 +333,20 @@ def _with_environment(table: Mapping[str, object], environ: Mapping[str, str]) -
 def _check(settings: Settings, source: str) -> None:
     missing = set(Stream) - set(settings.streams)
     if missing:
-        raise Misconfigured(f"{source}: [streams.{min(missing)}] is missing; both streams are needed.")
+        raise Misconfigured(
+            f"{source}: [streams.{min(missing)}] is missing; both streams are needed.", pointer="/streams"
+        )
     for name, stream in settings.streams.items():
         if not stream.relays:
             raise Misconfigured(
-                f"{source}: [streams.{name}] names no relay; list at least one [relays.*] account."
+                f"{source}: [streams.{name}] names no relay; list at least one [relays.*] account.",
+                pointer=f"/streams/{name}/relays",
             )
         for account in stream.relays:
             if account not in settings.relays:
                 raise Misconfigured(
-                    f"{source}: [streams.{name}] names relay {account!r}, but there is no [relays.{account}]."
+                    f"{source}: [streams.{name}] names {account!r}, but there is no [relays.{account}].",
+                    pointer=f"/streams/{name}/relays",
                 )
     if SANDBOX_ACCOUNT in settings.relays:
         raise Misconfigured(
@@ -326,12 +355,15 @@ def _check(settings: Settings, source: str) -> None:
         )
     _refuse_shared(settings, source)
     if settings.retention.jobs < _MINIMUM_RETENTION:
-        raise Misconfigured(f"{source}: retention.jobs must be at least 45d: a job can live that long.")
+        raise Misconfigured(
+            f"{source}: retention.jobs must be at least 45d: a job can live that long.",
+            pointer="/retention/jobs",
+        )
 
 
 def _refuse_shared(settings: Settings, source: str) -> None:
     """The two streams share nothing that one of them could spoil for the other."""
-    one, other = (settings.streams[stream] for stream in Stream)
+    one, other = (settings.streams[stream] for stream in (Stream.TRANSACTIONAL, Stream.MARKETING))
     shared: dict[str, set[str]] = {
         "relays": set(map(str, one.relays)) & set(map(str, other.relays)),
         "from_domains": {d.lower() for d in one.from_domains} & {d.lower() for d in other.from_domains},
@@ -342,36 +374,10 @@ def _refuse_shared(settings: Settings, source: str) -> None:
         if values:
             raise Misconfigured(
                 f"{source}: both streams have {key} {min(values)!r}. A complaint about marketing would then "
-                "hold back password resets: give each stream its own."
+                "hold back password resets: give each stream its own.",
+                pointer=f"/streams/{Stream.MARKETING}/{key}",
             )
 
 
 #: `posthouse up` without a configuration file: a house that mails simulated people only.
-DEVELOPMENT = """
-[streams.transactional]
-relays = ["sim-smtp"]
-from_domains = ["shop.example"]
-tracking_url = "http://127.0.0.1:8026"
-bounce_domain = "bounce.shop.example"
-
-[streams.marketing]
-relays = ["sim-sendgrid"]
-from_domains = ["news.shop.example"]
-tracking_url = "http://localhost:8026"
-bounce_domain = "bounce.news.shop.example"
-list_id = "news.shop.example"
-
-[relays.sim-smtp]
-kind = "smtp"
-host = "127.0.0.1"
-port = 8030
-tls = "none"
-simulator = true
-
-[relays.sim-sendgrid]
-kind = "sendgrid"
-base_url = "http://127.0.0.1:8031"
-api_key_file = "{folder}/simulator/sendgrid.key"
-webhook_key_file = "{folder}/simulator/sendgrid.pub"
-simulator = true
-"""
+DEVELOPMENT = (resources.files("posthouse") / "development.toml").read_text(encoding="utf-8")

@@ -1,21 +1,27 @@
 """A real PostgreSQL for every test that asks for one: one server a test process, one database a test.
 
 A test database is a copy of a template that was migrated once, which takes a fraction of a migration.
+`shell` is the command line on such a database.
 """
 
 import itertools
 import os
+import random
 import shutil
 import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 import pytest_asyncio
+from cli_shell import Shell
 
+from posthouse.storage import partitions
 from posthouse.storage.db import Database, PoolKind, Wire, open_pool, open_wire
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
 from posthouse.storage.migrate import migrate
@@ -99,6 +105,22 @@ async def queue_database(pg_dsn: str, queries: Queries) -> AsyncIterator[Databas
     opened = await open_pool(pg_dsn, PoolKind.QUEUE, queries)
     yield opened
     await opened.close()
+
+
+@pytest.fixture
+def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A shell in an empty folder, with no database named."""
+    for name in list(os.environ):
+        if name.startswith(("POSTHOUSE", "DATABASE")):
+            monkeypatch.delenv(name)
+    return Shell(tmp_path, {"COLUMNS": "200"}, monkeypatch)
+
+
+@pytest.fixture
+async def shell(bare: Shell, pg_dsn: str, database: Database) -> Shell:
+    """On a migrated database with its partitions."""
+    await partitions.ensure(database, datetime.now(UTC).date(), rng=random.Random(1))
+    return replace(bare, environment={**bare.environment, "DATABASE_URL": pg_dsn})
 
 
 @contextmanager

@@ -32,7 +32,7 @@ def build_relay(account: RelayAccount, settings: Settings, clock: Clock, rng: ra
     table = settings.relay(account)
     match table:
         case SmtpAccountSettings():
-            return _smtp(account, table, clock, rng)
+            return SmtpRelay(smtp_account(account, table), clock=clock, rng=rng)
         case SendGridAccountSettings():
             return _sendgrid(account, table, clock)
         case _:
@@ -55,14 +55,22 @@ def _capabilities(table: SmtpAccountSettings | SendGridAccountSettings) -> Capab
 
 
 def build_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAccount], CallbackReader]:
-    """Who reads the callbacks of which account. SMTP relays call nobody back."""
-    readers: dict[tuple[str, RelayAccount], CallbackReader] = {}
-    for account, table in settings.relays.items():
-        if isinstance(table, SendGridAccountSettings):
+    """Who reads the callbacks of which account."""
+    made = (build_reader(account, settings, clock) for account in settings.relays)
+    return {(reader.relay, reader.account): reader for reader in made if reader is not None}
+
+
+def build_reader(account: RelayAccount, settings: Settings, clock: Clock) -> CallbackReader | None:
+    """Who reads an account's callbacks; None where nobody calls back, as with SMTP. Raises Misconfigured."""
+    table = settings.relay(account)
+    match table:
+        case SmtpAccountSettings():
+            return None
+        case SendGridAccountSettings():
             key = secret(table.webhook_key, "", table.webhook_key_file)
-            reader = callbacks.SendGridCallbacks(account, key, clock)
-            readers[reader.relay, account] = reader
-    return readers
+            return callbacks.SendGridCallbacks(account, key, clock)
+        case _:
+            assert_never(table)
 
 
 def build_inbox_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAccount], CallbackReader]:
@@ -123,9 +131,10 @@ def signing_key_path(table: SendGridAccountSettings) -> Path:
     return Path(table.webhook_key_file).with_suffix(".pem")
 
 
-def _smtp(account: RelayAccount, table: SmtpAccountSettings, clock: Clock, rng: random.Random) -> Relay:
+def smtp_account(account: RelayAccount, table: SmtpAccountSettings) -> SmtpAccount:
+    """Raises Misconfigured."""
     password = secret("", table.password_env, table.password_file)
-    relay = SmtpAccount(
+    return SmtpAccount(
         account=account,
         host=table.host,
         port=table.port,
@@ -136,7 +145,6 @@ def _smtp(account: RelayAccount, table: SmtpAccountSettings, clock: Clock, rng: 
         max_connections=table.max_connections,
         allow_clear_text_auth=table.simulator,
     )
-    return SmtpRelay(relay, clock=clock, rng=rng)
 
 
 def _sendgrid(account: RelayAccount, table: SendGridAccountSettings, clock: Clock) -> Relay:

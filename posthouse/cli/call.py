@@ -54,7 +54,7 @@ def run(work: Coroutine[None, None, T]) -> T:
 def table(*columns: str, title: str | None = None) -> Table:
     made = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        made.add_column(column, overflow="fold")
+        made.add_column(column, overflow="fold", no_wrap=column == "id")  # an id is there to be copied
     return made
 
 

@@ -19,15 +19,27 @@ class Exit(IntEnum):
     """0, 1 and 2 as everywhere; above 64 as in sysexits.h."""
 
     OK = 0
-    FOUND = 1  # audit or doctor found something wrong
-    USAGE = 2  # a wrong option, or data that is not accepted
+    FOUND = 1
+    USAGE = 2
     NOT_FOUND = 3
-    CONFLICT = 4  # the thing is in another state
-    UNAVAILABLE = 69  # try again later
+    CONFLICT = 4
+    UNAVAILABLE = 69
     INTERNAL = 70
     FORBIDDEN = 77
     MISCONFIGURED = 78
 
+
+MEANINGS: Final = {
+    Exit.OK: "done",
+    Exit.FOUND: "`doctor` or `audit` found something wrong",
+    Exit.USAGE: "a wrong option, or data that is not accepted: change it",
+    Exit.NOT_FOUND: "there is no such thing",
+    Exit.CONFLICT: "the thing is in another state",
+    Exit.UNAVAILABLE: "try the same again later",
+    Exit.INTERNAL: "a defect of Posthouse's: report it",
+    Exit.FORBIDDEN: "the key may not do this",
+    Exit.MISCONFIGURED: "a setting or the database must be mended first",
+}
 
 _BY_ERROR: Final = (
     (InvalidInput, Exit.USAGE),

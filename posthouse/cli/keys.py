@@ -1,6 +1,7 @@
 """`posthouse keys create | list | revoke`"""
 
 import secrets
+from dataclasses import dataclass
 from typing import Annotated
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from posthouse.domain.errors import NotFound
 from posthouse.domain.ids import ApiKeyId
 from posthouse.domain.stream import Stream
 from posthouse.storage import keys
-from posthouse.storage.keys import ApiKey, KeySecret
+from posthouse.storage.keys import ALL_SCOPES, ApiKey, KeyScope, KeySecret
 
 group = typer.Typer(help="API keys.", no_args_is_help=True)
 
@@ -31,10 +32,18 @@ def create(
     from_domain: Annotated[
         list[str] | None, typer.Option(help="Only mail from this domain; may be given several times.")
     ] = None,
+    scope: Annotated[
+        list[KeyScope] | None,
+        typer.Option(help="What it may do; may be given several times (default: everything)."),
+    ] = None,
+    test: Annotated[
+        bool, typer.Option("--test", help="A test key: its mail goes every way but to a relay.")
+    ] = False,
 ) -> None:
     """Make a key. It is shown once and never again: only its SHA-256 is stored."""
     call = call_of(context)
-    key, secret = run(_create(call, name, stream, from_domain or []))
+    allowed = frozenset(scope) if scope else ALL_SCOPES
+    key, secret = run(_create(call, _New(name, stream, from_domain or [], allowed, test)))
     shown = Text.assemble((secret, "bold"), "\n", "Keep it: it is not shown again.")
     call.answer({**_view(key), "key": secret}, shown)
 
@@ -44,10 +53,9 @@ def list_keys(context: typer.Context) -> None:
     """Every key there is or was, newest first."""
     call = call_of(context)
     found = run(_list(call))
-    shown = table("id", "name", "stream", "from domains", "created", "revoked")
+    shown = table("id", "name", "may", "for", "last used", "")
     for key in found:
-        row = _view(key)
-        shown.add_row(*(cell(value if value != [] else "all") for value in row.values()))
+        shown.add_row(*map(cell, _row(key)))
     call.answer({"data": [_view(key) for key in found]}, shown)
 
 
@@ -60,17 +68,28 @@ def revoke(context: typer.Context, key_id: Annotated[UUID, typer.Argument(metava
     call.answer({"id": str(key_id), "revoked": True}, f"Revoked {key_id}.")
 
 
-async def _create(
-    call: Call, name: str, stream: Stream | None, domains: list[str]
-) -> tuple[ApiKey, KeySecret]:
+@dataclass(frozen=True, slots=True)
+class _New:
+    """What the operator says of a key."""
+
+    name: str
+    stream: Stream | None
+    from_domains: list[str]
+    scopes: frozenset[KeyScope]
+    test: bool
+
+
+async def _create(call: Call, new: _New) -> tuple[ApiKey, KeySecret]:
     async with reached(call.settings()) as db:
         return await keys.create(
             db,
-            name=name,
-            stream=stream,
-            from_domains=domains,
+            name=new.name,
+            stream=new.stream,
+            from_domains=new.from_domains,
             now=SystemClock().now(),
             random_bytes=secrets.token_bytes,
+            scopes=new.scopes,
+            sandbox=new.test,
         )
 
 
@@ -88,8 +107,20 @@ def _view(key: ApiKey) -> dict[str, object]:
     return {
         "id": str(key.api_key_id),
         "name": key.name,
+        "environment": "test" if key.sandbox else "live",
+        "scopes": sorted(key.scopes),
         "stream": key.stream,
         "from_domains": sorted(key.from_domains),
         "created_at": key.created_at,
+        "last_used_at": key.last_used_at,
         "revoked_at": key.revoked_at,
     }
+
+
+def _row(key: ApiKey) -> tuple[str, str, str, str, str, str]:
+    """One key for people, narrow enough for a terminal of 80 columns."""
+    may = ", ".join(sorted(key.scopes))
+    whose = " ".join([key.stream or "", *sorted(key.from_domains)]).strip()
+    used = "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%d %H:%M}"
+    state = "revoked" if key.revoked_at is not None else "test" if key.sandbox else "live"
+    return str(key.api_key_id), key.name, may, whose or "all mail", used, state

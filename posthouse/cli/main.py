@@ -11,9 +11,10 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from posthouse.cli import audit, doctor, emails, keys, migrate, send, serve, up
+from posthouse.cli import audit, config, emails, keys, migrate, send, serve, up
 from posthouse.cli.call import Call, call_of
 from posthouse.cli.demo import command as demo
+from posthouse.cli.doctor import command as doctor
 from posthouse.cli.exits import exit_of
 from posthouse.domain.errors import PosthouseError
 
@@ -46,7 +47,7 @@ def show_version(context: typer.Context) -> None:
     call_of(context).answer({"version": found}, f"posthouse {found}")
 
 
-for command in (up, demo, serve, migrate, send, emails, keys, doctor, audit):
+for command in (up, demo, serve, migrate, send, emails, keys, config, doctor, audit):
     command.register(app)
 
 
@@ -70,7 +71,9 @@ def anywhere(argv: Sequence[str]) -> list[str]:
 
 def _tell(error: PosthouseError, *, as_json: bool) -> None:
     if as_json:
-        body = {"error": {"code": error.code, "message": error.message, "exit": exit_of(error).name.lower()}}
-        sys.stderr.write(msgspec.json.encode(body).decode() + "\n")
+        told = {"code": error.code, "message": error.message, "exit": exit_of(error).name.lower()}
+        if error.pointer:
+            told["pointer"] = error.pointer
+        sys.stderr.write(msgspec.json.encode({"error": told}).decode() + "\n")
     else:
         Console(stderr=True).print(Text.assemble(("posthouse: ", "bold red"), error.message))

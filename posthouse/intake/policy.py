@@ -44,4 +44,7 @@ def _domain(stream: Stream, domain: str) -> str:
     try:
         return parse_domain(domain)
     except InvalidAddress as error:
-        raise Misconfigured(f"[streams.{stream}] from_domains: {domain!r} is no domain. {error}") from error
+        raise Misconfigured(
+            f"[streams.{stream}] from_domains: {domain!r} is no domain. {error}",
+            pointer=f"/streams/{stream}/from_domains",
+        ) from error

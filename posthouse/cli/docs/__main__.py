@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from posthouse.cli.docs import lifecycle, settings
+from posthouse.cli.docs import commands, lifecycle, settings
+from posthouse.cli.main import app
 from posthouse.web.reference import document
 
 
@@ -10,6 +11,7 @@ def main(folder: Path) -> None:
     """Raises OSError where there is no such folder, ValueError for a page that lost its marks."""
     (folder / "configuration.md").write_text(settings.reference(), encoding="utf-8")
     (folder / "openapi.json").write_bytes(document.encoded())
+    (folder / "cli.md").write_text(commands.reference(app), encoding="utf-8")
     architecture = folder / "architecture.md"
     page = architecture.read_text(encoding="utf-8")
     architecture.write_text(lifecycle.with_table(page), encoding="utf-8")

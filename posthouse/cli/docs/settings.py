@@ -18,6 +18,7 @@ import msgspec
 from msgspec import inspect as shapes
 
 from posthouse import config
+from posthouse.domain.duration import format_duration
 from posthouse.domain.stream import Stream
 
 #: Comments by class and field.
@@ -35,7 +36,6 @@ kind = "smtp"
 host = "{name}.example"
 """
 
-_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "m"), (1.0, "s"))
 #: The tables that a docstring names first are in the title already.
 _TABLES: Final = re.compile(r'\[[^\]]+\](?: and \[[^\]]+\]| with kind = "\w+")[.:] ')
 
@@ -171,7 +171,7 @@ def toml(value: object) -> str:
         case bool():
             return "true" if value else "false"
         case timedelta():
-            return f'"{duration(value)}"'
+            return f'"{format_duration(value)}"'
         case int() | float():
             return str(value)
         case str():
@@ -182,13 +182,3 @@ def toml(value: object) -> str:
             return f"{{ {', '.join(f'{key} = {toml(item)}' for key, item in value.items())} }}"
         case _:
             raise TypeError(f"no setting is a {type(value).__name__}")
-
-
-def duration(value: timedelta) -> str:
-    """In the largest unit in which it is a whole number: 90 minutes are "90m"."""
-    milliseconds = round(value.total_seconds() * 1000)
-    for seconds, name in _UNITS:
-        unit = round(seconds * 1000)
-        if milliseconds >= unit and milliseconds % unit == 0:
-            return f"{milliseconds // unit}{name}"
-    return f"{milliseconds}ms"

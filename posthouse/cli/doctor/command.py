@@ -1,0 +1,66 @@
+"""`posthouse doctor`: runs every check and says how it went."""
+
+import asyncio
+import platform
+from importlib.metadata import version
+from typing import Annotated, assert_never
+
+import typer
+from rich.console import Group
+from rich.text import Text
+
+from posthouse.cli.call import Call, call_of, cell, run, table
+from posthouse.cli.doctor.check import Check, State, ok
+from posthouse.cli.doctor.database import database_checks
+from posthouse.cli.doctor.domains import domain_checks
+from posthouse.cli.doctor.relays import relay_check
+from posthouse.cli.exits import Exit
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(command)
+
+
+def command(
+    context: typer.Context,
+    audit: Annotated[
+        bool,
+        typer.Option("--audit", help="Also count every row against the books: minutes on a large house."),
+    ] = False,
+) -> None:
+    """Examine the house. Exit code 1 when something has failed."""
+    call = call_of(context)
+    checks = run(_examine(call, audit=audit))
+    shown = table("", "check", "found", "to do")
+    for check in checks:
+        shown.add_row(
+            Text(check.state, _style(check.state)), *map(cell, (check.name, check.found, check.todo))
+        )
+    sick = any(check.state is State.FAILED for check in checks)
+    end = Text("Something has failed.", "bold red") if sick else Text("The house is well.", "bold green")
+    if not audit:
+        end.append(" The books were not counted: --audit does that.", "not bold default")
+    call.answer({"healthy": not sick, "audited": audit, "checks": checks}, Group(shown, Text(), end))
+    raise typer.Exit(Exit.FOUND if sick else Exit.OK)
+
+
+async def _examine(call: Call, *, audit: bool) -> list[Check]:
+    settings = call.settings()
+    checks = [ok("version", f"posthouse {version('posthouse')}, Python {platform.python_version()}")]
+    checks += await asyncio.gather(*(relay_check(settings, account) for account in settings.relays))
+    checks += await domain_checks(settings)
+    async for check in database_checks(settings, audit=audit):
+        checks.append(check)
+    return checks
+
+
+def _style(state: State) -> str:
+    match state:
+        case State.OK:
+            return "green"
+        case State.WARNING:
+            return "yellow"
+        case State.FAILED:
+            return "bold red"
+        case _:
+            assert_never(state)
