@@ -78,6 +78,6 @@ ENDPOINTS: Final = (
             query("force", bool, "Remove complaints too.", False),
             query("reason", str, "Why the address may be mailed again.", "confirmed by phone"),
         ),
-        refusals=(HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
+        refusals=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
     ),
 )
