@@ -45,6 +45,11 @@ def first_of_day(day: date) -> UUID:
     return UUID(int=_day_ms(day) << 80)
 
 
+def first_of_moment(moment: datetime) -> UUID:
+    """The smallest value of the first whole millisecond at or after a moment. Only a bound, as above."""
+    return UUID(int=max(0, -((_EPOCH - moment) // timedelta(milliseconds=1))) << 80)
+
+
 def content_id(day: date, digest: int) -> ContentId:
     """A content's id is its keyed digest within its day, so equal bodies meet in one row."""
     return ContentId(uuid7(_day_ms(day), digest & ((1 << RANDOM_BITS) - 1)))

@@ -155,6 +155,8 @@ def _terms(mail: NewMail, ids: list[JobId], choice: TemplateChoice | None) -> It
     shared = {terms.of_tag(name, value) for name, value in mail.tags}
     if choice is not None:
         shared.add(terms.of_template(choice.template_id))
+    if mail.sandbox:
+        shared.add(terms.SANDBOX)
     for job_id, recipient in zip(ids, mail.recipients, strict=True):
         yield terms.of_recipient(recipient.key), job_id
         for term in shared:

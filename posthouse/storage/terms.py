@@ -1,8 +1,12 @@
 """What mails are looked up by: the terms of table email_term, one spelling for who writes and who asks."""
 
+from typing import Final
 from uuid import UUID
 
 from posthouse.domain.ids import AddressKey, TemplateId
+
+#: Of every mail of a test key: few among millions of live ones, and all that such a key may see.
+SANDBOX: Final = "s:"
 
 
 def of_recipient(address: AddressKey) -> str:

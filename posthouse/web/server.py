@@ -13,7 +13,7 @@ from litestar.types import ASGIApp
 
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
-from posthouse.web.api import emails, health, suppressions, template_views, templates
+from posthouse.web.api import email_list, emails, health, suppressions, template_views, templates
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
@@ -45,6 +45,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     """The routes under /v1; web/reference describes each."""
     return [
         *emails.routes(deps),
+        *email_list.routes(deps),
         *templates.routes(deps),
         *template_views.routes(deps),
         *suppressions.routes(deps),

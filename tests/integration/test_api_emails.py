@@ -144,6 +144,7 @@ async def test_an_error_frees_the_idempotency_key(api: ApiHouse) -> None:
 async def test_without_a_valid_key_nothing_is_said(api: ApiHouse) -> None:
     operations = (
         ("POST", "/v1/emails"),
+        ("GET", "/v1/emails"),
         ("GET", "/v1/emails/x"),
         ("POST", "/v1/templates"),
         ("POST", "/v1/templates/t/versions"),

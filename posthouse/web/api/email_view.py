@@ -1,6 +1,7 @@
 """A mail as the API shows it: where each recipient's copy stands, and everything that happened."""
 
 from datetime import datetime
+from typing import Literal
 from uuid import UUID
 
 import msgspec
@@ -81,6 +82,31 @@ class EmailView(msgspec.Struct, frozen=True):
     timeline: list[EventView]
 
 
+class EmailEntry(msgspec.Struct, frozen=True):
+    """One recipient's copy as lists show it. `last_event` is the latest of what its people did, or else its
+    status; `message_id` joins the recipients of one post."""
+
+    id: UUID
+    message_id: UUID
+    object: Literal["email"]
+    to: list[str]
+    sender: str = msgspec.field(name="from")
+    subject: str | None
+    status: str
+    last_event: str
+    stream: str
+    template: TemplateChoiceView | None
+    tags: list[TagView]
+    created_at: datetime
+    due_at: datetime
+    scheduled_at: datetime | None
+    sent_at: datetime | None
+    opened_at: datetime | None
+    clicked_at: datetime | None
+    complained_at: datetime | None
+    unsubscribed_at: datetime | None
+
+
 _read_tags = msgspec.json.Decoder(list[TagView]).decode
 _read_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -98,10 +124,8 @@ def email_view(mail: MailRecord) -> EmailView:
         cc=[format_mailbox(box) for box in shown.cc],
         reply_to=[format_mailbox(box) for box in shown.reply_to],
         subject=first.subject,
-        template=None
-        if first.template_key is None
-        else TemplateChoiceView(first.template_key, first.template_version),
-        tags=[] if first.tags is None else _read_tags(first.tags),
+        template=_template(first),
+        tags=_tags(first),
         metadata={} if first.metadata is None else _read_metadata(first.metadata),
         created_at=first.created_at,
         due_at=first.due_at,
@@ -110,6 +134,49 @@ def email_view(mail: MailRecord) -> EmailView:
         recipients=[_recipient(job) for job in mail.jobs],
         timeline=[_event(event) for event in mail.events],
     )
+
+
+def email_entry(job: JobRecord) -> EmailEntry:
+    status = job.status.lower()
+    return EmailEntry(
+        id=job.job_id,
+        message_id=job.message_id,
+        object="email",
+        to=[job.to_address],
+        sender=job.from_address,
+        subject=job.subject,
+        status=status,
+        last_event=_last_mark(job) or status,
+        stream=job.stream,
+        template=_template(job),
+        tags=_tags(job),
+        created_at=job.created_at,
+        due_at=job.due_at,
+        scheduled_at=job.scheduled_at,
+        sent_at=job.sent_at,
+        opened_at=job.opened_at,
+        clicked_at=job.clicked_at,
+        complained_at=job.complained_at,
+        unsubscribed_at=job.unsubscribed_at,
+    )
+
+
+def _last_mark(job: JobRecord) -> str | None:
+    marks = (
+        (job.opened_at, "opened"),
+        (job.clicked_at, "clicked"),
+        (job.unsubscribed_at, "unsubscribed"),
+        (job.complained_at, "complained"),
+    )
+    return max(((at, name) for at, name in marks if at is not None), default=(None, None))[1]
+
+
+def _template(job: JobRecord) -> TemplateChoiceView | None:
+    return None if job.template_key is None else TemplateChoiceView(job.template_key, job.template_version)
+
+
+def _tags(job: JobRecord) -> list[TagView]:
+    return [] if job.tags is None else _read_tags(job.tags)
 
 
 def _recipient(job: JobRecord) -> RecipientView:
