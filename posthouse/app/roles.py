@@ -19,6 +19,7 @@ from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
 from posthouse.bus.port import JobSource
 from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, PostgresJobs, QuarantinedJobs
+from posthouse.compose.aside import ComposerAside
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
 from posthouse.compose.mime import to_raw
@@ -69,7 +70,11 @@ SPOOL_BYTES = 256_000_000
 
 async def run_api(settings: Settings, stop: asyncio.Event) -> None:
     """The HTTP API and the relays' webhooks."""
-    async with open_house(settings) as house, DatabaseClock(house.general, house.clock).running() as time:
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(settings))
+        time = await stack.enter_async_context(DatabaseClock(house.general, house.clock).running())
+        composer = ComposerAside(build_composer(settings, house.keyring, house.clock))
+        stack.callback(composer.close)
         hints = PostgresHints(house.hinter)
 
         def accepted(stream: Stream, jobs: int) -> None:
@@ -88,6 +93,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             clock=house.clock,
             now_ms=time.now_ms,
             max_body_bytes=settings.house.max_body_bytes,
+            composer=composer,
         )
         await serve_on_granian(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
         await intake.drain()

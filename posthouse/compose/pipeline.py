@@ -134,6 +134,14 @@ class Composer:
             with_subject=job.subject is None,
         )
 
+    def tracking_url(self, stream: Stream) -> str:
+        """What a stream's own links begin with: tracked links, the pixel, the unsubscribe page."""
+        return f"{self._settings.streams[stream].tracking_url}/"
+
+    def forget(self, version: TemplateVersion) -> None:
+        """Drop what is kept of a version that will not be used again."""
+        self._renderer.forget(version)
+
     def close(self) -> None:
         """End the sandbox process."""
         self._renderer.close()

@@ -100,6 +100,12 @@ class Renderer:
                 self._forget(self._plans.popitem(last=False)[1])
         return plan
 
+    def forget(self, version: TemplateVersion) -> None:
+        """Drop what is compiled of a version, if anything is."""
+        plan = self._plans.pop((version.template_id, version.version), None)
+        if plan is not None:
+            self._forget(plan)
+
     def try_render(
         self, plan: Plan, variables: bytes | None, built_in: Mapping[str, str], *, with_subject: bool
     ) -> Texts | None:

@@ -13,7 +13,15 @@ from litestar.types import ASGIApp
 
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
-from posthouse.web.api import email_list, emails, health, suppressions, template_views, templates
+from posthouse.web.api import (
+    email_list,
+    emails,
+    health,
+    suppressions,
+    template_render,
+    template_views,
+    templates,
+)
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
@@ -48,6 +56,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         *email_list.routes(deps),
         *templates.routes(deps),
         *template_views.routes(deps),
+        *template_render.routes(deps),
         *suppressions.routes(deps),
     ]
 

@@ -9,15 +9,17 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
+import compose_kit
 import msgspec
 
 from posthouse.bus.port import EventLog
 from posthouse.clock import ManualClock, SystemClock
+from posthouse.compose.aside import ComposerAside
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
 from posthouse.domain.errors import NotNow
@@ -193,9 +195,11 @@ async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
         clock=clock,
         now_ms=database_clock.now_ms,
         max_body_bytes=MAX_BODY,
+        composer=ComposerAside(compose_kit.composer()),
     )
-    async with serving(deps) as base, aiohttp.ClientSession() as client:
-        yield ApiHouse(deps, clock, key, secret, base, client, inbox, told)
+    with closing(deps.composer):
+        async with serving(deps) as base, aiohttp.ClientSession() as client:
+            yield ApiHouse(deps, clock, key, secret, base, client, inbox, told)
     await intake.drain()
 
 

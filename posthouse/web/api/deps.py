@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from posthouse.clock import Clock
+from posthouse.compose.aside import ComposerAside
 from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.rows import Moment
@@ -18,7 +19,8 @@ from posthouse.web.api.template_book import TemplateBook
 
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
-    """`now_ms` reads the database's clock: milliseconds since 1970 UTC."""
+    """`now_ms` reads the database's clock: milliseconds since 1970 UTC. `composer` shows mail as it is
+    sent."""
 
     database: Database
     intake: Intake
@@ -29,6 +31,7 @@ class ApiDeps:
     keys: KeyRing
     templates: TemplateBook
     bodies: Bodies
+    composer: ComposerAside
 
     def now(self) -> datetime:
         return Moment(self.now_ms()).at
@@ -44,6 +47,7 @@ def api_deps(
     clock: Clock,
     now_ms: Callable[[], int],
     max_body_bytes: int,
+    composer: ComposerAside,
 ) -> ApiDeps:
     """The dependencies with the API's own memories around the database."""
     return ApiDeps(
@@ -56,4 +60,5 @@ def api_deps(
         keys=KeyRing(database, clock),
         templates=TemplateBook(database, clock),
         bodies=Bodies(max_bytes=max_body_bytes),
+        composer=composer,
     )

@@ -113,19 +113,20 @@ def _new_version(posted: PostedVersion) -> NewVersion:
         subject=posted.subject,
         html=posted.html,
         text=posted.text,
-        variables=_variables(posted.variables),
+        variables=declared_variables(posted.variables, "/variables"),
         tracked=posted.tracking,
         published=posted.publish,
     )
 
 
-def _variables(posted: list[PostedVariable]) -> tuple[Variable, ...]:
+def declared_variables(posted: list[PostedVariable], pointer: str) -> tuple[Variable, ...]:
+    """Raises InvalidInput."""
     names = [variable.name for variable in posted]
     if len(set(names)) < len(names):
-        raise InvalidInput("Each variable is declared once.", pointer="/variables")
+        raise InvalidInput("Each variable is declared once.", pointer=pointer)
     for i, variable in enumerate(posted):
         if isinstance(variable.default, str):
-            check_text(variable.default, f"/variables/{i}/default")
+            check_text(variable.default, f"{pointer}/{i}/default")
     return tuple(
         Variable(v.name, v.default is None if v.required is None else v.required, v.default) for v in posted
     )
