@@ -1,6 +1,6 @@
 """An entry of the suppression list, as somebody asks for it."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated
 
 import msgspec
@@ -39,6 +39,15 @@ def suppression_of(posted: PostedSuppression, source: SuppressionSource, now: da
         scope=posted.scope or (SuppressionScope.MARKETING if unsubscribed else SuppressionScope.ALL),
         source=source,
         added_at=now,
-        expires_at=posted.expires_at,
+        expires_at=_in_utc(posted.expires_at),
         note=posted.note,
     )
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    try:
+        return None if moment is None else moment.astimezone(UTC)
+    except OverflowError as error:
+        raise InvalidInput(
+            "This time is outside the years 1 to 9999 in UTC.", pointer="/expires_at"
+        ) from error

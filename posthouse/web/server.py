@@ -17,6 +17,7 @@ from posthouse.web.api import (
     email_list,
     emails,
     health,
+    suppression_bulk,
     suppressions,
     template_render,
     template_views,
@@ -58,6 +59,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         *template_views.routes(deps),
         *template_render.routes(deps),
         *suppressions.routes(deps),
+        *suppression_bulk.routes(deps),
     ]
 
 

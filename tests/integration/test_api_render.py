@@ -129,6 +129,7 @@ async def test_what_cannot_become_a_mail_is_refused_with_its_reason(api: ApiHous
         ({}, "invalid_template", ""),
         ({"text": "{{ a.b.c }}", "variables": {"a": "x"}}, "missing_variable", ""),
         ({"text": "x", "variables": {"a": "\x00"}}, "invalid_text", "/variables"),
+        ({"text": "x", "variables": []}, "validation_error", "/variables"),
         ({"text": "x", "to": "nobody"}, "invalid_address", "/to"),
         ({"text": "x\x00"}, "invalid_text", "/text"),
         ({"text": "x", "declared": [{"name": "a"}, {"name": "a"}]}, "validation_error", "/declared"),

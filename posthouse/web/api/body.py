@@ -16,6 +16,7 @@ from posthouse.web.api.problems import ApiRequest, HttpError
 T = TypeVar("T")
 
 _READ_SECONDS = 30.0
+_STREAM_SECONDS = 600.0
 _ROOM_BYTES = 64_000_000  # for the bodies of all requests together
 
 _WHERE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`\Z")
@@ -42,7 +43,7 @@ class Bodies:
         Raises HttpError (408, 413) and NotNow when there is no room.
         """
         if _declared_length(request) > self._max_bytes:
-            raise self._too_large()
+            raise _too_large(self._max_bytes)
         taken = 0
         try:
             chunks: list[bytes] = []
@@ -53,7 +54,7 @@ class Bodies:
                         taken += len(chunk)
                         chunks.append(chunk)
                         if taken > self._max_bytes:
-                            raise self._too_large()
+                            raise _too_large(self._max_bytes)
                         if self._room < 0:
                             raise NotNow("Too many large requests at once; try again.", retry_after=1.0)
             except TimeoutError as error:
@@ -66,12 +67,45 @@ class Bodies:
         finally:
             self._room += taken
 
-    def _too_large(self) -> HttpError:
-        return HttpError(
-            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-            f"A request has at most {self._max_bytes} bytes.",
-            code="body_too_large",
-        )
+
+async def streamed(
+    request: ApiRequest,
+    *,
+    max_bytes: int,
+    chunk_seconds: float = _READ_SECONDS,
+    whole_seconds: float = _STREAM_SECONDS,
+) -> AsyncIterator[bytes]:
+    """The body as it comes, for what is used before it is whole; nothing of it is kept.
+
+    The time that the consumer takes counts, too: it may not hold a connection for ever either. Raises
+    HttpError (400 when the client leaves, 408, 413).
+    """
+    if _declared_length(request) > max_bytes:
+        raise _too_large(max_bytes)
+    now = asyncio.get_running_loop().time
+    end, taken, chunks = now() + whole_seconds, 0, _chunks(request)
+    while True:
+        try:
+            async with asyncio.timeout(min(chunk_seconds, end - now())):
+                chunk = await anext(chunks)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise HttpError(
+                HTTPStatus.REQUEST_TIMEOUT, "The rest of the body did not arrive in time.", code="too_slow"
+            ) from error
+        taken += len(chunk)
+        if taken > max_bytes:
+            raise _too_large(max_bytes)
+        yield chunk
+
+
+def _too_large(max_bytes: int) -> HttpError:
+    return HttpError(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"A request has at most {max_bytes} bytes.",
+        code="body_too_large",
+    )
 
 
 def refuse_other_than_json(request: ApiRequest) -> None:

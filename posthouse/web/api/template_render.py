@@ -19,7 +19,7 @@ from posthouse.domain.ids import TemplateId, TemplateKey
 from posthouse.domain.message import Mailbox
 from posthouse.domain.stream import Stream
 from posthouse.domain.template import TemplateVersion
-from posthouse.intake.plain_json import check_json, check_text
+from posthouse.intake.plain_json import check_json, check_text, read_object
 from posthouse.storage import templates
 from posthouse.storage.keys import ApiKey, KeyScope
 from posthouse.web.api.body import decode, refuse_other_than_json
@@ -36,12 +36,19 @@ _Part = Annotated[str, msgspec.Meta(max_length=_MAX_BODY)]
 _Number = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 
 
+_Values = Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})]
+
+
+def _no_values() -> msgspec.Raw:
+    return msgspec.Raw(b"{}")
+
+
 class PostedRender(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """`version` left out: the published one, or the newest draft where none is published. `stream` left out:
     the key's, or transactional."""
 
     version: _Number | None = None
-    variables: dict[str, object] = {}
+    variables: _Values = msgspec.field(default_factory=_no_values)
     stream: Stream | None = None
     to: str | None = None
 
@@ -54,7 +61,7 @@ class PostedDraft(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     text: _Part | None = None
     declared: Annotated[list[PostedVariable], msgspec.Meta(max_length=500)] = []
     tracking: bool = True
-    variables: dict[str, object] = {}
+    variables: _Values = msgspec.field(default_factory=_no_values)
     stream: Stream | None = None
     to: str | None = None
 
@@ -143,10 +150,11 @@ def _wanted(
     deps: ApiDeps, key: ApiKey, version: TemplateVersion, posted: PostedRender | PostedDraft
 ) -> Wanted:
     """Raises InvalidInput."""
-    check_json(posted.variables, "/variables")
+    variables = read_object(bytes(posted.variables), "/variables")
+    check_json(variables, "/variables")
     stream = posted.stream or key.stream or Stream.TRANSACTIONAL
     domain = min(deps.rules.streams[stream].from_domains)
-    return Wanted(version, posted.variables, stream, f"preview@{domain}", _reader(posted.to))
+    return Wanted(version, variables, stream, f"preview@{domain}", _reader(posted.to))
 
 
 def _reader(to: str | None) -> Mailbox:

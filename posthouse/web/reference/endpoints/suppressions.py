@@ -6,6 +6,7 @@ from typing import Final
 from posthouse.domain.suppression import SuppressionReason, SuppressionScope
 from posthouse.intake.suppressing import PostedSuppression
 from posthouse.storage.keys import KeyScope
+from posthouse.web.api.suppression_bulk import BulkReceipt
 from posthouse.web.api.suppressions import AddressView, Removed, SuppressionPage, SuppressionView
 from posthouse.web.reference.endpoint import CURSOR, LIMIT, Body, Endpoint, Json, Method, path, query
 
@@ -52,6 +53,33 @@ ENDPOINTS: Final = (
         "Mail that is waiting is checked again before it is sent. An unsubscription stops marketing only.",
         status=HTTPStatus.CREATED,
         posts=(Body(PostedSuppression, {"address": "jane@inbox.example", "note": "asked by phone"}),),
+    ),
+    Endpoint(
+        Method.POST,
+        "/v1/suppressions/bulk",
+        "add_suppressions",
+        GROUP,
+        "Suppress a list of addresses",
+        Body(
+            BulkReceipt,
+            {
+                "added": 2,
+                "already": 0,
+                "invalid": 1,
+                "errors": [{"line": 3, "message": "Write one address like jane@example.org."}],
+            },
+        ),
+        KeyScope.MANAGE,
+        "One entry a line, of at most 4 KB: addresses; CSV whose first line names the columns (address, "
+        "reason, scope, expires_at, note); or JSON objects. The list is stored while it arrives, 1,000 lines "
+        "at a time: when it breaks off, what was stored stays, and the whole list may be sent again. At most "
+        "50 MB.",
+        posts=(
+            Body(None, "jane@inbox.example\njoe@inbox.example\n", "text/plain"),
+            Body(None, "address,reason\njane@inbox.example,BOUNCE\n", "text/csv"),
+            Body(None, '{"address": "jane@inbox.example"}\n', "application/x-ndjson"),
+        ),
+        refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY),
     ),
     Endpoint(
         Method.GET,

@@ -5,6 +5,7 @@ from typing import Final
 
 from posthouse.storage.keys import KeyScope
 from posthouse.storage.templates import TemplateOrder
+from posthouse.web.api.template_render import PostedDraft, PostedRender, RenderedView
 from posthouse.web.api.template_views import (
     TemplateDetails,
     TemplatePage,
@@ -42,6 +43,21 @@ _TEMPLATE: Final[dict[str, Json]] = {
     "latest_version": 2,
     "published_version": 2,
 }
+_RENDERED: Final[dict[str, Json]] = {
+    "subject": "Your receipt, Jane",
+    "html": "<h1>Thank you, Jane</h1><p>You paid .</p>",
+    "text": "Thank you, Jane. You paid .",
+    "size": 1893,
+    "template_version": 2,
+    "suggested_variables": ["name", "total"],
+    "warnings": [
+        {
+            "code": "missing_variables",
+            "message": "Not given, and so empty here, where a real mail would be refused: total.",
+            "pointer": "/variables",
+        }
+    ],
+}
 _RECEIPT: Final[Json] = {"key": "receipt", "version": 2, "state": "published"}
 
 ENDPOINTS: Final = (
@@ -57,7 +73,7 @@ ENDPOINTS: Final = (
             LIMIT,
             CURSOR,
             query("order", TemplateOrder, "The order of the list.", "newest"),
-            query("archived", bool, "List the archived ones too.", False),
+            query("archived", bool, "The archived ones, not those in use.", False),
         ),
         refusals=(HTTPStatus.UNPROCESSABLE_ENTITY,),
     ),
@@ -154,5 +170,28 @@ ENDPOINTS: Final = (
         KeyScope.MANAGE,
         parameters=(KEY,),
         refusals=(HTTPStatus.NOT_FOUND,),
+    ),
+    Endpoint(
+        Method.POST,
+        "/v1/templates/{key}/render",
+        "render_template",
+        GROUP,
+        "Show a template as the mail that it becomes",
+        Body(RenderedView, _RENDERED),
+        KeyScope.READ,
+        "Made by the code that makes real mail; nothing is sent or stored. Missing variables stand empty.",
+        parameters=(KEY,),
+        posts=(Body(PostedRender, {"variables": {"name": "Jane"}}),),
+        refusals=(HTTPStatus.NOT_FOUND,),
+    ),
+    Endpoint(
+        Method.POST,
+        "/v1/templates/render",
+        "render_draft",
+        GROUP,
+        "Show a template that is not stored yet",
+        Body(RenderedView, {**_RENDERED, "template_version": None}),
+        KeyScope.READ,
+        posts=(Body(PostedDraft, {**_BODIES, "variables": {"name": "Jane"}}),),
     ),
 )
