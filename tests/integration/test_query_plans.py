@@ -4,17 +4,16 @@ Over 45 day partitions, the fullest of them analysed while it was empty, 200,000
 25,000 jobs: what the planner went astray on when it was let (docs/adr/0001).
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 from uuid import UUID, uuid4
 
-import msgspec
 import pytest
 import pytest_asyncio
+from query_plans import Explained, Plan, astray, days_looked_at, explained_query, read_for_nothing
 from stored_jobs import make_days
 
 from posthouse.domain.ids import day_of
@@ -29,8 +28,6 @@ JOBS_A_DAY: Final = 600
 EVENTS_A_DAY: Final = 600
 #: Rows a statement may read for nothing: those of one millisecond of this stock, never those of a day.
 AT_MOST_FOR_NOTHING: Final = 1_000
-_TABLES: Final = ("email_job", "email_event", "email_content", "email_suppression", "link", "relay_inbox")
-_BAD_JOINS: Final = frozenset({"Hash Join", "Merge Join"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,118 +277,22 @@ ID_DRIVEN: Final = (
 # -- the plans ----------------------------------------------------------------------------------------------
 
 
-_NODE: Final = {
-    "node": "Node Type",
-    "relation": "Relation Name",
-    "loops": "Actual Loops",
-    "filtered": "Rows Removed by Filter",
-    "unjoined": "Rows Removed by Join Filter",
-    "plans": "Plans",
-}
-_TIMES: Final = {"plan": "Plan", "planning": "Planning Time", "execution": "Execution Time"}
-
-
-class Plan(msgspec.Struct, rename=_NODE):
-    """A node of EXPLAIN's JSON and the nodes under it."""
-
-    node: str
-    relation: str = ""
-    loops: float = 0
-    filtered: float = 0  # rows that were read for nothing, in each loop
-    unjoined: float = 0
-    plans: list["Plan"] = []
-
-    def nodes(self) -> Iterator["Plan"]:
-        yield self
-        for plan in self.plans:
-            yield from plan.nodes()
-
-
-class _Explained(msgspec.Struct, rename=_TIMES):
-    plan: Plan
-    planning: float  # ms
-    execution: float
-
-
-class RolledBack(Exception):
-    """Ends the transaction in which a statement was looked at."""
-
-
-async def explain(stock: Stock, kind: PoolKind, name: str, arguments: Arguments) -> _Explained:
-    """The statement executed once, as a pool's connection plans it, and undone."""
-    sql = load_queries()[name]
-    values = ", ".join(_literal(value) for value in arguments(stock))
-    execute = f"EXECUTE looked_at({values})" if values else "EXECUTE looked_at"
-    query = Query("explain", "", f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {execute}", "a test")
-    db = await open_pool(stock.dsn, kind, Queries((query,)), max_size=1)
-    raw = b""
-    try:
-        with suppress(RolledBack):
-            async with db.transaction() as tx:
-                await tx.script(f"PREPARE looked_at AS {sql}")
-                raw = await tx.value(bytes, "explain")
-                raise RolledBack
-    finally:
-        await db.close()
-    (explained,) = msgspec.json.decode(raw, type=list[_Explained])
-    return explained
-
-
-def _literal(value: object) -> str:
-    match value:
-        case None:
-            return "NULL"
-        case list():
-            return "'{" + ",".join(_element(one).replace("'", "''") for one in value) + "}'"
-        case _:
-            return "'" + _plain(value).replace("'", "''") + "'"
-
-
-def _element(value: object) -> str:
-    return "NULL" if value is None else '"' + _plain(value).replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _plain(value: object) -> str:
-    return f"\\x{value.hex()}" if isinstance(value, bytes) else str(value)
-
-
-def _hot(relation: str) -> bool:
-    return relation.startswith(_TABLES)
-
-
-def _astray(plan: Plan) -> list[str]:
-    """What no hot statement may do: read a table from end to end, or build a join of one."""
-    return [
-        f"{node.node} {node.relation}".rstrip()
-        for node in plan.nodes()
-        if (node.node == "Seq Scan" and _hot(node.relation)) or node.node in _BAD_JOINS
-    ]
-
-
-def _read_for_nothing(plan: Plan) -> float:
-    """Rows that were read and thrown away: a range that is read for each row of a set shows here."""
-    read = [node for node in plan.nodes() if node.node != "CTE Scan"]
-    return sum((node.filtered + node.unjoined) * max(1.0, node.loops) for node in read)
-
-
-def _days_looked_at(plan: Plan) -> set[str]:
-    """Days of the partitions that were read, as they stand in their names."""
-    read = [node.relation for node in plan.nodes() if node.loops > 0 and _hot(node.relation)]
-    return {day for _, partition, day in (relation.rpartition("_p") for relation in read) if partition}
+async def explain(stock: Stock, kind: PoolKind, name: str, arguments: Arguments) -> Explained:
+    return await explained_query(stock.dsn, kind, name, arguments(stock))
 
 
 @pytest.mark.parametrize("name", QUEUE_CASES)
 async def test_the_queue_pool_goes_by_its_indexes(stock: Stock, name: str) -> None:
     explained = await explain(stock, PoolKind.QUEUE, name, QUEUE_CASES[name])
-    assert _astray(explained.plan) == []
-    assert _read_for_nothing(explained.plan) <= AT_MOST_FOR_NOTHING
+    assert astray(explained.plan) == []
+    assert read_for_nothing(explained.plan) <= AT_MOST_FOR_NOTHING
 
 
 @pytest.mark.parametrize("name", GENERAL_CASES)
 async def test_the_general_pool_goes_by_its_indexes(stock: Stock, name: str) -> None:
     explained = await explain(stock, PoolKind.GENERAL, name, GENERAL_CASES[name])
-    assert _astray(explained.plan) == []
-    assert _read_for_nothing(explained.plan) <= AT_MOST_FOR_NOTHING
+    assert astray(explained.plan) == []
+    assert read_for_nothing(explained.plan) <= AT_MOST_FOR_NOTHING
 
 
 @pytest.mark.parametrize("name", ID_DRIVEN)
@@ -401,7 +302,7 @@ async def test_statements_that_know_their_ids_look_at_their_days_only(stock: Sto
     days = [day_of(one) for one in arguments[0] if isinstance(one, UUID)]
     allowed = {min(days) + timedelta(days=n) for n in range((max(days) - min(days)).days + 1)}
     explained = await explain(stock, PoolKind.QUEUE, name, QUEUE_CASES[name])
-    looked_at = _days_looked_at(explained.plan)
+    looked_at = days_looked_at(explained.plan)
     assert looked_at
     assert looked_at <= {f"{day:%Y%m%d}" for day in allowed}
 
@@ -410,7 +311,7 @@ async def test_a_claim_looks_up_what_it_picked_only_where_that_is(stock: Stock) 
     explained = await explain(stock, PoolKind.QUEUE, "claim_100", _claim)
     (claimed,) = [node for node in explained.plan.nodes() if node.relation == "email_job"]
     assert claimed.node == "ModifyTable"
-    assert 1 <= len(_days_looked_at(claimed)) <= 2
+    assert 1 <= len(days_looked_at(claimed)) <= 2
 
 
 def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
@@ -420,10 +321,10 @@ def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
 
 
 def test_the_search_for_bad_plans_finds_them() -> None:
-    scan = Plan("Seq Scan", "email_job_p20260101", 1.0)
-    small = Plan("Seq Scan", "worker", 1.0)
-    assert _astray(Plan("Nested Loop", plans=[scan, small])) == ["Seq Scan email_job_p20260101"]
-    assert _astray(Plan("Hash Join", plans=[small])) == ["Hash Join"]
+    scan = Plan("Seq Scan", "email_job_p20260101", loops=1.0)
+    small = Plan("Seq Scan", "worker", loops=1.0)
+    assert astray(Plan("Nested Loop", plans=[scan, small])) == ["Seq Scan email_job_p20260101"]
+    assert astray(Plan("Hash Join", plans=[small])) == ["Hash Join"]
     assert (
-        _read_for_nothing(Plan("Nested Loop", plans=[Plan("Index Scan", loops=100, filtered=600)])) == 60_000
+        read_for_nothing(Plan("Nested Loop", plans=[Plan("Index Scan", loops=100, filtered=600)])) == 60_000
     )
