@@ -20,6 +20,7 @@ _WORDS = {
     Finding.FOREIGN: "arrived, and unknown here",
     Finding.NO_REASON: "ended without a reason in words",
     Finding.KEY_TWICE: "idempotency keys answered with two messages",
+    Finding.LEAKED: "of test keys, and arrived all the same",
 }
 
 

@@ -158,7 +158,7 @@ class SandboxCallbacks:
     def parse(self, callback: RawCallback) -> tuple[list[Event], list[Unplaced]]:
         try:
             return [_event(told) for told in _decode(callback.body)], []
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidInput(f"This is not what the sandbox writes: {error}.") from error
 
 

@@ -30,6 +30,7 @@ class Finding(StrEnum):
     FOREIGN = "arrived_but_unknown"
     NO_REASON = "ended_without_reason"
     KEY_TWICE = "keys_answered_twice"
+    LEAKED = "sandboxed_but_arrived"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ class Known:
     explained: frozenset[int] = frozenset()  # attempts after which the timeline allows another
     refused_at_handover: bool = False  # a relay refused the address: nothing arrived, rightly
     reasoned: bool = True  # an end has its reason in words
+    sandboxed: bool = False  # a test key's: it may not arrive, whatever it says
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ def compare(
             Finding.FOREIGN: _found_words(_arrived_but_unknown(arrivals, jobs)),
             Finding.NO_REASON: _found(key for key, known in jobs.items() if not known.reasoned),
             Finding.KEY_TWICE: _found_words(promises.keys_answered_twice),
+            Finding.LEAKED: _found(key for key in arrivals.attempts if key in jobs and jobs[key].sandboxed),
         },
     )
 
@@ -124,9 +127,9 @@ def _is_missed(known: Known, *, settled: bool) -> bool:
     """Whether a job in this state should have arrived."""
     match known.status:
         case Status.SENT | Status.DELIVERED:
-            return True
+            return not known.sandboxed
         case Status.BOUNCED:
-            return not known.refused_at_handover
+            return not (known.refused_at_handover or known.sandboxed)
         case Status.FAILED | Status.SUPPRESSED | Status.CANCELLED | Status.EXPIRED:
             return False
         case Status.PENDING | Status.QUEUED | Status.SENDING | Status.UNKNOWN:

@@ -4,14 +4,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import UUID
 
 from posthouse.domain.event import BounceClass, EventType, Origin
 from posthouse.domain.job import OPEN_STATES, Status
 from posthouse.status.audit import Comparison, Key, Known, compare
 from posthouse.status.ledgers import read_arrivals, read_promises
 from posthouse.storage import audit, books
-from posthouse.storage.audit import Trace
+from posthouse.storage.audit import AuditedJob, Trace
 from posthouse.storage.books import Books
 from posthouse.storage.db import Database
 
@@ -88,18 +87,19 @@ async def _timelines(traces: AsyncIterator[Trace]) -> Mapping[Key, _Timeline]:
 
 
 async def _knowledge(
-    jobs: AsyncIterator[tuple[UUID, Status]], timelines: Mapping[Key, _Timeline]
+    jobs: AsyncIterator[AuditedJob], timelines: Mapping[Key, _Timeline]
 ) -> Mapping[Key, Known]:
     silent = _Timeline()
     shared: dict[Known, Known] = {}  # a million jobs have a handful of different stories
     known: dict[Key, Known] = {}
-    async for job_id, status in jobs:
-        timeline = timelines.get(job_id.bytes, silent)
+    async for job in jobs:
+        timeline = timelines.get(job.job_id.bytes, silent)
         story = Known(
-            status,
+            job.status,
             timeline.explained,
             timeline.refused_at_handover,
-            reasoned=timeline.reasoned or status not in _NEED_A_REASON,
+            reasoned=timeline.reasoned or job.status not in _NEED_A_REASON,
+            sandboxed=job.sandboxed,
         )
-        known[job_id.bytes] = shared.setdefault(story, story)
+        known[job.job_id.bytes] = shared.setdefault(story, story)
     return known

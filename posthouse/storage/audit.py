@@ -14,6 +14,13 @@ _BEFORE_ALL: Final = UUID(int=0)
 
 
 @dataclass(frozen=True, slots=True)
+class AuditedJob:
+    job_id: UUID
+    status: Status
+    sandboxed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Trace:
     """An event that explains a repeat, a mail that did not arrive, or an end."""
 
@@ -26,13 +33,13 @@ class Trace:
     reasoned: bool  # it says why, in words
 
 
-async def jobs(snapshot: Session) -> AsyncIterator[tuple[UUID, Status]]:
-    """Every job and its state, a page at a time. Raises NotNow."""
+async def jobs(snapshot: Session) -> AsyncIterator[AuditedJob]:
+    """Every job, a page at a time. Raises NotNow."""
     last = _BEFORE_ALL
     while page := await snapshot.fetch_into(_job, "audited_jobs", last, _PAGE):
         for row in page:
             yield row
-        last = page[-1][0]
+        last = page[-1].job_id
 
 
 async def traces(snapshot: Session) -> AsyncIterator[Trace]:
@@ -44,8 +51,8 @@ async def traces(snapshot: Session) -> AsyncIterator[Trace]:
         job_id, event_id = page[-1].job_id, page[-1].event_id
 
 
-def _job(job_id: UUID, status: str) -> tuple[UUID, Status]:
-    return job_id, Status(status)
+def _job(job_id: UUID, status: str, sandboxed: bool) -> AuditedJob:
+    return AuditedJob(job_id, Status(status), sandboxed)
 
 
 def _trace(

@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 import pytest
 from api_house import ApiHouse, looking, running_api
+from sandbox_stories import STORIES
 from stored_jobs import PATIENCE, Eyes, enlisted, open_eyes, residual
 
 from posthouse.app.adapters import build_inbox_readers, build_readers
@@ -53,19 +54,6 @@ BOTH = tuple(Stream)
 SENDERS = {Stream.TRANSACTIONAL: "orders@shop.example", Stream.MARKETING: "hello@news.shop.example"}
 AT_ONCE = timedelta(0)
 
-#: What becomes of each address: its end, and its events beside `accepted`, in the order of the timeline.
-STORIES = {
-    "delivered": ("delivered", ["sent", "delivered"]),
-    "whoever": ("delivered", ["sent", "delivered"]),
-    "bounced": ("bounced", ["sent", "bounced"]),
-    "soft-bounced": ("bounced", ["sent", "bounced", "sent", "bounced", "sent", "bounced", "sent", "bounced"]),
-    "deferred": ("delivered", ["sent", "deferred", "delivered"]),
-    "complained": ("delivered", ["sent", "delivered", "complained"]),
-    "opened": ("delivered", ["sent", "delivered", "opened"]),
-    "clicked": ("delivered", ["sent", "delivered", "opened", "clicked"]),
-    "rejected": ("failed", ["rejected"]),
-    "suppressed": ("suppressed", ["suppressed"]),
-}
 #: Whose address may not be mailed any more, and why.
 SUPPRESSED = {"bounced": "BOUNCE", "soft-bounced": "BOUNCE", "complained": "SPAM", "suppressed": "MANUAL"}
 

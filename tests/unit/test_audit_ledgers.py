@@ -144,6 +144,10 @@ def test_a_repeat_is_explained_by_the_attempt_before_it_only(tmp_path: Path) -> 
         (Known(Status.DELIVERED), True, True),
         (Known(Status.BOUNCED), True, True),
         (Known(Status.BOUNCED, refused_at_handover=True), False, False),
+        (Known(Status.SENT, sandboxed=True), False, False),
+        (Known(Status.DELIVERED, sandboxed=True), False, False),
+        (Known(Status.BOUNCED, sandboxed=True), False, False),
+        (Known(Status.SENDING, sandboxed=True), True, False),
         (Known(Status.FAILED), False, False),
         (Known(Status.SUPPRESSED), False, False),
         (Known(Status.CANCELLED), False, False),
@@ -210,6 +214,15 @@ def test_an_end_without_its_reason_is_found() -> None:
     jobs = {job(1).bytes: Known(Status.FAILED, reasoned=False)}
     result = compare(Promises(frozenset(jobs), 1), Arrivals({}, 0), jobs, settled=True)
     assert result.count(Finding.NO_REASON) == 1
+
+
+@pytest.mark.parametrize("status", Status)
+def test_a_test_keys_mail_that_arrived_is_found(status: Status) -> None:
+    jobs = {job(1).bytes: Known(status, sandboxed=True), job(2).bytes: Known(status)}
+    arrivals = Arrivals({key: [1] for key in jobs}, 2)
+    result = compare(Promises(frozenset(jobs), 2), arrivals, jobs, settled=False)
+    assert result.findings[Finding.LEAKED].examples == (str(job(1)),)
+    assert not result.clean
 
 
 def test_findings_show_some_ids_and_count_all() -> None:

@@ -1,7 +1,12 @@
 """What the sandbox reads off an address, and what it tells of it."""
 
+import string
+from pathlib import Path
+
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from worker_jobs import NOON, claimed_job, rendered
 
 from posthouse.clock import ManualClock
@@ -13,6 +18,28 @@ from posthouse.domain.sandbox import Ending, ending_of
 from posthouse.ingest.normalize import Normalized, Refused, normalize
 from posthouse.relays.base import OutcomeUnknown, RawCallback, RejectedMessage
 from posthouse.relays.sandbox import SandboxCallbacks, SandboxRelay
+
+GOOD = {
+    "job_id": "019c0000-0000-7000-8000-000000000001",
+    "attempt": 1,
+    "recipient": "bounced@sandbox.invalid",
+    "event": "bounced",
+    "occurred_at": "2026-01-01T12:00:00Z",
+    "bounce": "hard",
+}
+FIELDS = [*GOOD, "diagnostic", "smtp_code", "url"]
+JSON: st.SearchStrategy[object] = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63)
+    | st.text(alphabet=string.printable + "\0\u2028é")
+    | st.sampled_from(([], {}, [1], "9999-12-31T23:59:59+14:00", 1e300))
+)
+
+
+def entry(name: str, value: object) -> bytes:
+    """A body as the sandbox writes it, with one field that it would not."""
+    return msgspec.json.encode([{**GOOD, name: value}])
 
 
 @pytest.mark.parametrize(
@@ -109,3 +136,20 @@ def test_what_the_sandbox_did_not_write_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidInput):
         SandboxCallbacks().parse(callback)
     assert not SandboxCallbacks().verify(callback)
+
+
+@given(st.binary() | st.sampled_from(FIELDS).flatmap(lambda name: st.builds(entry, st.just(name), JSON)))
+def test_no_body_is_more_than_refused(body: bytes) -> None:
+    callback = RawCallback("sandbox", RelayAccount("sandbox"), {}, body)
+    assert isinstance(normalize(callback, SandboxCallbacks()), Normalized | Refused)
+
+
+@given(st.sampled_from(Ending), st.text(alphabet=string.ascii_letters + string.digits + "._-+"))
+def test_a_label_changes_nothing(ending: Ending, label: str) -> None:
+    assert ending_of(f"{ending}+{label}@sandbox.invalid") is ending
+
+
+def test_every_address_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs/sandbox.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert {row.split("`")[1].partition("+")[0] for row in rows} == {ending.value for ending in Ending}

@@ -1,6 +1,6 @@
 -- name: audited_jobs
 -- A page of all jobs, by id. $1: the last id of the page before.
-SELECT job_id, status FROM email_job WHERE job_id > $1 ORDER BY job_id LIMIT $2;
+SELECT job_id, status, sandbox FROM email_job WHERE job_id > $1 ORDER BY job_id LIMIT $2;
 
 -- name: audited_events
 -- A page of what explains that a mail arrived again, that it did not arrive, or that it ended.
