@@ -40,6 +40,7 @@ from posthouse.intake.validate import Rules
 from posthouse.relays.base import RawCallback
 from posthouse.relays.sandbox import SandboxRelay
 from posthouse.simulator.main import run as run_simulator
+from posthouse.status.changes import Changes
 from posthouse.storage import links
 from posthouse.storage.background import in_background
 from posthouse.storage.dbclock import DatabaseClock
@@ -87,6 +88,8 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         deps = api_deps(
             database=house.general,
             intake=intake,
+            changes=Changes(house.queue, house.policy, house.rng),
+            jobs_due=lambda stream: hints.jobs_due(stream.value),
             rules=_rules(settings),
             receiver=Receiver(build_readers(settings, house.clock), log),
             metrics=house.metrics,

@@ -128,13 +128,10 @@ async def settle_doubts(db: Database, rules: Mapping[Stream, DoubtRule], policy:
     async with db.transaction() as tx:
         doubts = await leases.doubts_due(tx)
         now = clock.now()
-        again, held, over = _split(doubts, rules)
-        events = [_goes_again(d, now, _rule(d, rules)) for d in again]
-        events += [
-            _own(d.job_id, d.attempt, EventType.FAILED, now, "the outcome never became known") for d in over
-        ]
-        await apply(tx, events, policy)
-        await leases.hold_doubts(tx, [d.job_id for d in held], now + DOUBT_ENDS_AFTER)
+        events = [_settled(d, now, _rule(d, rules)) for d in doubts]
+        await apply(tx, [event for event in events if event is not None], policy)
+        held = [doubt.job_id for doubt, event in zip(doubts, events, strict=True) if event is None]
+        await leases.hold_doubts(tx, held, now + DOUBT_ENDS_AFTER)
         failpoint("sweeper.settled")
     return len(doubts)
 
@@ -143,31 +140,27 @@ def _rule(doubt: Doubt, rules: Mapping[Stream, DoubtRule]) -> DoubtRule:
     return _SANDBOX_RULE if doubt.sandbox else rules[Stream(doubt.stream)]
 
 
-def _split(
-    doubts: Sequence[Doubt], rules: Mapping[Stream, DoubtRule]
-) -> tuple[list[Doubt], list[Doubt], list[Doubt]]:
-    """Those that go again, those to hold for the operator, and those that were held long enough."""
-    again: list[Doubt] = []
-    held: list[Doubt] = []
-    over: list[Doubt] = []
-    for doubt in doubts:
-        rule = _rule(doubt, rules)
-        if rule.silence_means_not_taken or rule.repeat:
-            again.append(doubt)
-        elif doubt.held:
-            over.append(doubt)
-        else:
-            held.append(doubt)
-    return again, held, over
+def _settled(doubt: Doubt, now: datetime, rule: DoubtRule) -> Event | None:
+    """How silence ends a doubt; None: it does not, and the doubt is held for the operator."""
+    if rule.silence_means_not_taken:
+        why = "the relay reports each mail it takes and did not report this one"
+        return _not_repeated(doubt, now, why) if doubt.no_repeat else _goes_again(doubt, now, why)
+    if rule.repeat:
+        why = "the outcome stayed unknown"
+        return _not_repeated(doubt, now, why) if doubt.no_repeat else _goes_again(doubt, now, why)
+    if doubt.held:
+        return _own(doubt.job_id, doubt.attempt, EventType.FAILED, now, "the outcome never became known")
+    return None
 
 
-def _goes_again(doubt: Doubt, now: datetime, rule: DoubtRule) -> Event:
-    why = (
-        "the relay reports each mail it takes and did not report this one: sent again"
-        if rule.silence_means_not_taken
-        else "the outcome stayed unknown: sent again"
-    )
-    return _own(doubt.job_id, doubt.attempt, EventType.DEFERRED, now, why)
+def _goes_again(doubt: Doubt, now: datetime, why: str) -> Event:
+    return _own(doubt.job_id, doubt.attempt, EventType.DEFERRED, now, f"{why}: sent again")
+
+
+def _not_repeated(doubt: Doubt, now: datetime, why: str) -> Event:
+    """Cancelling came too late for the attempt in doubt, and in time for the one that would follow it."""
+    reason = f"{why}, and it was to be cancelled: not sent again"
+    return _own(doubt.job_id, doubt.attempt, EventType.CANCELLED, now, reason)
 
 
 def _own(job_id: JobId, attempt: int, kind: EventType, now: datetime, reason: str) -> Event:

@@ -35,6 +35,7 @@ class Doubt:
     stream: str
     held: bool  # for the operator, and nobody came
     sandbox: bool
+    no_repeat: bool  # somebody wanted it cancelled
 
 
 async def enlist(

@@ -1,14 +1,16 @@
 """What happened to a mail: its jobs and their events. SQL in queries/timeline.sql."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
 
 from posthouse.domain.ids import unix_ms_of
-from posthouse.storage.db import Database
+from posthouse.storage.db import Database, Session
 
 _LAST_MS = (1 << 48) - 1
-_MAX_EVENTS = 1000  # of one mail; an address opened ten thousand times has no longer timeline
+#: Of one mail at once: one that was opened ten thousand times is read in pages.
+MAX_EVENTS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +35,9 @@ class JobRecord:
     due_at: datetime
     scheduled_at: datetime | None
     expires_at: datetime
+    expiry_given: bool  # by the client
+    attempt: int
+    sandbox: bool
     sent_at: datetime | None
     opened_at: datetime | None
     clicked_at: datetime | None
@@ -70,16 +75,50 @@ class MailRecord:
     events: tuple[EventRecord, ...]  # oldest first
 
 
+@dataclass(frozen=True, slots=True)
+class EventPlace:
+    """Where an event stands among those of its mail: what they are ordered by."""
+
+    occurred_at: datetime
+    received_at: datetime
+    job_id: UUID
+    event_id: UUID
+
+
+def place_of(event: EventRecord) -> EventPlace:
+    return EventPlace(event.occurred_at, event.received_at, event.job_id, event.event_id)
+
+
 async def find(db: Database, any_id: UUID) -> MailRecord | None:
     """By a message's id, with all its recipients, or by one recipient's; None when there is none."""
-    first, end = bounds(any_id)
-    async with db.session() as session:
-        jobs = await session.fetch_into(JobRecord, "mail_jobs", any_id, first, end)
-        if not jobs:
-            return None
-        ids = [job.job_id for job in jobs]
-        events = await session.fetch_into(EventRecord, "mail_events", ids, first, end, _MAX_EVENTS)
-    return MailRecord(tuple(jobs), tuple(events))
+    jobs = await find_jobs(db, any_id)
+    return MailRecord(jobs, await events_of(db, jobs, MAX_EVENTS)) if jobs else None
+
+
+async def find_jobs(db: Database | Session, any_id: UUID) -> tuple[JobRecord, ...]:
+    """A message's recipients, or the one whose id it is; empty when there is none."""
+    return tuple(await db.fetch_into(JobRecord, "mail_jobs", any_id, *bounds(any_id)))
+
+
+async def events_of(
+    db: Database | Session, jobs: Sequence[JobRecord], limit: int, after: EventPlace | None = None
+) -> tuple[EventRecord, ...]:
+    """Up to `limit` events of the jobs of one mail, oldest first. What arrives late and happened before
+    `after` is not among them."""
+    ids = [job.job_id for job in jobs]
+    start = _BEGINNING if after is None else after
+    found = await db.fetch_into(
+        EventRecord,
+        "mail_events",
+        ids,
+        *bounds(ids[0]),
+        start.occurred_at,
+        start.received_at,
+        start.job_id,
+        start.event_id,
+        limit,
+    )
+    return tuple(found)
 
 
 def bounds(any_id: UUID) -> tuple[UUID, UUID]:
@@ -90,3 +129,8 @@ def bounds(any_id: UUID) -> tuple[UUID, UUID]:
     """
     ms = min(unix_ms_of(any_id), _LAST_MS - 1)
     return UUID(int=ms << 80), UUID(int=(ms + 1) << 80)
+
+
+_BEGINNING = EventPlace(
+    datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC), UUID(int=0), UUID(int=0)
+)

@@ -14,6 +14,7 @@ from litestar.types import ASGIApp
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
 from posthouse.web.api import (
+    changes,
     email_list,
     emails,
     health,
@@ -55,6 +56,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     return [
         *emails.routes(deps),
         *email_list.routes(deps),
+        *changes.routes(deps),
         *templates.routes(deps),
         *template_views.routes(deps),
         *template_render.routes(deps),

@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import aiohttp
 import compose_kit
 import msgspec
+from recorded_events import POLICY
 
 from posthouse.bus.port import EventLog
 from posthouse.clock import ManualClock, SystemClock
@@ -31,10 +32,11 @@ from posthouse.intake.policy import StreamPolicy
 from posthouse.intake.rows import RowMaker
 from posthouse.intake.validate import Rules
 from posthouse.relays.base import RawCallback
+from posthouse.status.changes import Changes
 from posthouse.storage import keys, partitions
 from posthouse.storage.db import Database, Wire, open_wire
 from posthouse.storage.dbclock import DatabaseClock
-from posthouse.storage.keys import ApiKey, KeySecret
+from posthouse.storage.keys import ALL_SCOPES, ApiKey, KeyScope, KeySecret
 from posthouse.storage.sql import Queries, parse
 from posthouse.telemetry import Metrics
 from posthouse.web.api.deps import ApiDeps, api_deps
@@ -119,6 +121,7 @@ class ApiHouse:
     client: aiohttp.ClientSession
     inbox: Inbox
     told: Counter[Stream]
+    woken: list[Stream]  # streams whose workers were woken, beside those that `told` says
 
     async def call(
         self,
@@ -142,14 +145,26 @@ class ApiHouse:
             return Answer(response.status, response.headers.copy(), await response.read())
 
     async def another_key(
-        self, *, stream: Stream | None = None, from_domains: list[str] | None = None
+        self,
+        *,
+        stream: Stream | None = None,
+        from_domains: list[str] | None = None,
+        scopes: frozenset[KeyScope] = ALL_SCOPES,
+        sandbox: bool = False,
     ) -> str:
-        _, secret = await create_key(self.deps.database, stream, from_domains or [])
+        _, secret = await create_key(
+            self.deps.database, stream, from_domains or [], scopes=scopes, sandbox=sandbox
+        )
         return secret
 
 
 async def create_key(
-    database: Database, stream: Stream | None, from_domains: list[str]
+    database: Database,
+    stream: Stream | None,
+    from_domains: list[str],
+    *,
+    scopes: frozenset[KeyScope] = ALL_SCOPES,
+    sandbox: bool = False,
 ) -> tuple[ApiKey, KeySecret]:
     return await keys.create(
         database,
@@ -158,6 +173,8 @@ async def create_key(
         from_domains=from_domains,
         now=datetime.now(UTC),
         random_bytes=secrets.token_bytes,
+        scopes=scopes,
+        sandbox=sandbox,
     )
 
 
@@ -174,6 +191,7 @@ async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
     database_clock = await ready_clock(database)
     key, secret = await create_key(database, None, [])
     clock, inbox, told = ManualClock(), Inbox(), Counter[Stream]()
+    woken: list[Stream] = []
 
     def tell(stream: Stream, count: int) -> None:
         told[stream] += count
@@ -189,6 +207,8 @@ async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
     deps = api_deps(
         database=database,
         intake=intake,
+        changes=Changes(database, POLICY, random.Random(3)),
+        jobs_due=woken.append,
         rules=RULES,
         receiver=Receiver({(reader.relay, reader.account): reader}, log, max_bytes=500_000),  # type: ignore[dict-item]  # never parses
         metrics=Metrics(),
@@ -199,7 +219,7 @@ async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
     )
     with closing(deps.composer):
         async with serving(deps) as base, aiohttp.ClientSession() as client:
-            yield ApiHouse(deps, clock, key, secret, base, client, inbox, told)
+            yield ApiHouse(deps, clock, key, secret, base, client, inbox, told, woken)
     await intake.drain()
 
 

@@ -228,6 +228,13 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
         ["https://shop.test/"] * 50,
         datetime.now(UTC).date().replace(day=1),
     ],
+    "reschedule_jobs": lambda s: [
+        s.pending,
+        *_lowest_and_highest(s.pending),
+        datetime.now(UTC),
+        datetime.now(UTC),
+    ],
+    "forbid_repeat": _by_ids(lambda s: s.doubts),
     "find_link": lambda s: [b"\x01" * 32, [datetime.now(UTC).date().replace(day=1)]],
     "read_callbacks": lambda s: [50],
     "drop_callbacks": lambda s: [list(range(1, 50))],
@@ -237,7 +244,13 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
 #: What runs on the general pool, whose planner is free.
 GENERAL_CASES: Final[dict[str, Arguments]] = {
     "mail_jobs": lambda s: [s.pending[0], *timeline.bounds(s.pending[0])],
-    "mail_events": lambda s: [[s.pending[0]], *timeline.bounds(s.pending[0]), 1000],
+    "mail_events": lambda s: [
+        [s.pending[0]],
+        *timeline.bounds(s.pending[0]),
+        *[_LONG_AGO] * 2,
+        *[UUID(int=0)] * 2,
+        1000,
+    ],
     "read_callbacks": lambda s: [50],
     "drop_callbacks": lambda s: [list(range(1, 50))],
     "find_link": lambda s: [b"\x01" * 32, [datetime.now(UTC).date().replace(day=1)]],
@@ -271,6 +284,8 @@ ID_DRIVEN: Final = (
     "mark_jobs",
     "count_deaths",
     "hold_doubts",
+    "reschedule_jobs",
+    "forbid_repeat",
 )
 
 
@@ -315,7 +330,15 @@ async def test_a_claim_looks_up_what_it_picked_only_where_that_is(stock: Stock) 
 
 
 def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
-    hot_files = {"jobs.sql", "record.sql", "leases.sql", "inbox.sql", "links.sql", "timeline.sql"}
+    hot_files = {
+        "jobs.sql",
+        "record.sql",
+        "leases.sql",
+        "inbox.sql",
+        "links.sql",
+        "timeline.sql",
+        "changes.sql",
+    }
     named = {query.name for query in load_queries().all() if query.source in hot_files}
     assert named == set(QUEUE_CASES) | set(GENERAL_CASES) | COLD
 

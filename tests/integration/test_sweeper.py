@@ -1,6 +1,7 @@
 """The sweeper and the lease: who is dead, what becomes of his mails, and how a doubt ends."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
@@ -25,6 +26,7 @@ from posthouse.domain.ids import InstanceId
 from posthouse.domain.job import Held, Status
 from posthouse.domain.stream import Stream
 from posthouse.status.apply import apply
+from posthouse.status.changes import Changes
 from posthouse.status.sweeper import (
     DoubtRule,
     Watch,
@@ -332,6 +334,38 @@ async def test_a_doubt_of_the_sandbox_goes_again_whatever_its_stream_would_do(
     await desk.come_due(held.job_id)
     assert await sweeper.settle(HOLD) == 1
     assert (await desk.job(held)).status is Status.PENDING
+    assert await residual(desk.db) == []
+
+
+@pytest.mark.parametrize("rule", [REPORTED, REPEAT])
+async def test_a_doubt_that_was_to_be_cancelled_does_not_go_again(
+    desk: Desk, sweeper: Sweeper, rule: DoubtRule
+) -> None:
+    held = await desk.sending()
+    changes = Changes(desk.db, POLICY, random.Random(1))
+    # In hand as far as anybody knows: its worker's death is found out later.
+    assert not (await changes.cancel([held.job_id], "asked to", sweeper.clock.now()))[held.job_id].done
+    await sweeper.watch_for(11)
+    await desk.come_due(held.job_id)
+    assert await sweeper.settle(rule) == 1
+    assert (await desk.job(held)).status is Status.CANCELLED
+    last = (await desk.eyes.events(held.job_id))[-1]
+    assert (last.type, last.origin) == ("cancelled", "house")
+    assert last.reason is not None
+    assert last.reason.endswith(", and it was to be cancelled: not sent again")
+    assert await residual(desk.db) == []
+
+
+async def test_a_doubt_that_was_to_be_cancelled_is_held_and_settled_like_others(
+    desk: Desk, sweeper: Sweeper
+) -> None:
+    held = await doubtful(desk, sweeper)
+    changes = Changes(desk.db, POLICY, random.Random(1))
+    await changes.cancel([held.job_id], "asked to", sweeper.clock.now())
+    assert await sweeper.settle(HOLD) == 1
+    assert (await desk.job(held)).status is Status.UNKNOWN
+    await desk.record([sent(held)])
+    assert (await desk.job(held)).status is Status.SENT
     assert await residual(desk.db) == []
 
 

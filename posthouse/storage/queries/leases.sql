@@ -37,7 +37,7 @@ WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3;
 -- name: doubts_due
 -- Unknown outcomes whose time has come; in_doubt says that one was held for the operator before. Locked in no
 -- order of keys, so it must not wait: what another has locked he is settling.
-SELECT job_id, attempt, stream, in_doubt, sandbox
+SELECT job_id, attempt, stream, in_doubt, sandbox, no_repeat
 FROM email_job
 WHERE status = 'UNKNOWN' AND due_at <= now()
 ORDER BY due_at

@@ -66,8 +66,8 @@ SELECT job_id FROM email_job WHERE status = 'SENDING' ORDER BY claimed_by LIMIT 
 -- parameters: as literals they would make the planner read the queue's index for each id.
 SELECT j.job_id, j.message_id, j.stream, j.status, j.to_address, j.from_address, j.subject, t.key,
        j.template_version, j.addressing, j.tags, j.metadata, j.relay, j.provider_message_id, j.created_at,
-       j.due_at, j.scheduled_at, j.expires_at, j.sent_at, j.opened_at, j.clicked_at, j.complained_at,
-       j.unsubscribed_at
+       j.due_at, j.scheduled_at, j.expires_at, j.expiry_given, j.attempt, j.sandbox, j.sent_at, j.opened_at,
+       j.clicked_at, j.complained_at, j.unsubscribed_at
 FROM email_job j
 LEFT JOIN email_template t ON t.template_id = j.template_id
 WHERE j.job_id = ANY($1::uuid[]) AND j.job_id >= $2 AND j.job_id <= $3

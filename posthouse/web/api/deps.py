@@ -6,10 +6,12 @@ from datetime import datetime
 
 from posthouse.clock import Clock
 from posthouse.compose.aside import ComposerAside
+from posthouse.domain.stream import Stream
 from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.rows import Moment
 from posthouse.intake.validate import Rules
+from posthouse.status.changes import Changes
 from posthouse.storage.db import Database
 from posthouse.telemetry import Metrics
 from posthouse.web.api.auth import KeyRing
@@ -20,10 +22,12 @@ from posthouse.web.api.template_book import TemplateBook
 @dataclass(frozen=True, slots=True)
 class ApiDeps:
     """`now_ms` reads the database's clock: milliseconds since 1970 UTC. `composer` shows mail as it is
-    sent."""
+    sent. `jobs_due` wakes the workers of a stream."""
 
     database: Database
     intake: Intake
+    changes: Changes
+    jobs_due: Callable[[Stream], None]
     rules: Rules
     receiver: Receiver
     metrics: Metrics
@@ -41,6 +45,8 @@ def api_deps(
     *,
     database: Database,
     intake: Intake,
+    changes: Changes,
+    jobs_due: Callable[[Stream], None],
     rules: Rules,
     receiver: Receiver,
     metrics: Metrics,
@@ -53,6 +59,8 @@ def api_deps(
     return ApiDeps(
         database=database,
         intake=intake,
+        changes=changes,
+        jobs_due=jobs_due,
         rules=rules,
         receiver=receiver,
         metrics=metrics,

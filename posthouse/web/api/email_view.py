@@ -1,12 +1,13 @@
 """A mail as the API shows it: where each recipient's copy stands, and everything that happened."""
 
 from datetime import datetime
-from typing import Literal
+from typing import Literal, assert_never
 from uuid import UUID
 
 import msgspec
 
 from posthouse.domain.address import format_mailbox
+from posthouse.domain.job import Status
 from posthouse.storage.jobs import addressing_from_json
 from posthouse.storage.timeline import EventRecord, JobRecord, MailRecord
 
@@ -61,10 +62,13 @@ class EventView(msgspec.Struct, frozen=True, omit_defaults=True):
 
 class EmailView(msgspec.Struct, frozen=True):
     """`status` is that of all recipients, null when they differ. Recipients of a bcc are among the
-    recipients, not in to and cc."""
+    recipients, not in to and cc. `object` and `last_event` are for clients written for Resend: its words for
+    where the first recipient's copy stands."""
 
+    object: Literal["email"]
     id: UUID
     status: str | None
+    last_event: str
     stream: str
     sender: str = msgspec.field(name="from")
     to: list[str]
@@ -83,8 +87,7 @@ class EmailView(msgspec.Struct, frozen=True):
 
 
 class EmailEntry(msgspec.Struct, frozen=True):
-    """One recipient's copy as lists show it. `last_event` is the latest of what its people did, or else its
-    status; `message_id` joins the recipients of one post."""
+    """One recipient's copy as lists show it; `message_id` joins the recipients of one post."""
 
     id: UUID
     message_id: UUID
@@ -116,8 +119,10 @@ def email_view(mail: MailRecord) -> EmailView:
     shown = addressing_from_json(first.addressing, first.to_address)
     statuses = {job.status for job in mail.jobs}
     return EmailView(
+        object="email",
         id=first.message_id,
         status=first.status.lower() if len(statuses) == 1 else None,
+        last_event=_last_event(first),
         stream=first.stream,
         sender=first.from_address,
         to=[format_mailbox(box) for box in shown.to],
@@ -132,7 +137,7 @@ def email_view(mail: MailRecord) -> EmailView:
         scheduled_at=first.scheduled_at,
         expires_at=first.expires_at,
         recipients=[_recipient(job) for job in mail.jobs],
-        timeline=[_event(event) for event in mail.events],
+        timeline=[event_view(event) for event in mail.events],
     )
 
 
@@ -146,7 +151,7 @@ def email_entry(job: JobRecord) -> EmailEntry:
         sender=job.from_address,
         subject=job.subject,
         status=status,
-        last_event=_last_mark(job) or status,
+        last_event=_last_event(job),
         stream=job.stream,
         template=_template(job),
         tags=_tags(job),
@@ -161,22 +166,50 @@ def email_entry(job: JobRecord) -> EmailEntry:
     )
 
 
-def _last_mark(job: JobRecord) -> str | None:
-    marks = (
-        (job.opened_at, "opened"),
-        (job.clicked_at, "clicked"),
-        (job.unsubscribed_at, "unsubscribed"),
-        (job.complained_at, "complained"),
-    )
-    return max(((at, name) for at, name in marks if at is not None), default=(None, None))[1]
-
-
 def _template(job: JobRecord) -> TemplateChoiceView | None:
     return None if job.template_key is None else TemplateChoiceView(job.template_key, job.template_version)
 
 
 def _tags(job: JobRecord) -> list[TagView]:
     return [] if job.tags is None else _read_tags(job.tags)
+
+
+def _last_event(job: JobRecord) -> str:
+    """Resend's word for the most telling thing that happened: a click says more than the delivery."""
+    status = Status(job.status)
+    if job.complained_at is not None:
+        return "complained"
+    if status is not Status.BOUNCED and job.clicked_at is not None:
+        return "clicked"
+    if status is not Status.BOUNCED and job.opened_at is not None:
+        return "opened"
+    return _word(status, job)
+
+
+def _word(status: Status, job: JobRecord) -> str:
+    match status:
+        case Status.PENDING | Status.QUEUED:
+            if job.attempt:
+                return "delivery_delayed"
+            return "queued" if job.scheduled_at is None else "scheduled"
+        case Status.SENDING:
+            return "queued"
+        case Status.UNKNOWN:
+            return "delivery_delayed"
+        case Status.SENT:
+            return "sent"
+        case Status.DELIVERED:
+            return "delivered"
+        case Status.BOUNCED:
+            return "bounced"
+        case Status.FAILED | Status.EXPIRED:
+            return "failed"
+        case Status.SUPPRESSED:
+            return "suppressed"
+        case Status.CANCELLED:
+            return "canceled"
+        case _:
+            assert_never(status)
 
 
 def _recipient(job: JobRecord) -> RecipientView:
@@ -194,7 +227,7 @@ def _recipient(job: JobRecord) -> RecipientView:
     )
 
 
-def _event(event: EventRecord) -> EventView:
+def event_view(event: EventRecord) -> EventView:
     return EventView(
         id=event.event_id,
         recipient_id=event.job_id,

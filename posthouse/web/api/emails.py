@@ -1,30 +1,42 @@
-"""POST /v1/emails and GET /v1/emails/{id}."""
+"""POST /v1/emails, GET /v1/emails/{id} and GET /v1/emails/{id}/events."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from uuid import UUID
+from typing import Annotated, Literal
 
 import msgspec
 from litestar import Response, get, post
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import FromPath
+from litestar.params import FromPath, FromQuery, QueryParameter
 
-from posthouse.domain.address import domain_of, parse_mailbox
-from posthouse.domain.errors import Forbidden, InvalidInput, NotFound
+from posthouse.domain.errors import Forbidden, InvalidInput
 from posthouse.intake.group import Idempotency, Receipt, Submission
 from posthouse.intake.posted import PostedEmail, fingerprint
 from posthouse.intake.validate import validate
 from posthouse.storage import timeline
 from posthouse.storage.keys import ApiKey, KeyScope
-from posthouse.storage.timeline import MailRecord
+from posthouse.storage.timeline import EventPlace, EventRecord, MailRecord
 from posthouse.web.api.body import decode, refuse_other_than_json
+from posthouse.web.api.cursor import from_cursor, to_cursor
 from posthouse.web.api.deps import ApiDeps
-from posthouse.web.api.email_view import EmailView, email_view
+from posthouse.web.api.email_view import EmailView, EventView, email_view, event_view
 from posthouse.web.api.problems import ApiRequest, HttpError
+from posthouse.web.api.visible import visible_jobs
 
+_PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
 _decoder = msgspec.json.Decoder(PostedEmail)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,256}")
+
+
+class EventPage(msgspec.Struct, frozen=True):
+    """Oldest first."""
+
+    object: Literal["list"]
+    data: list[EventView]
+    has_more: bool
+    next_cursor: str | None
 
 
 def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
@@ -39,9 +51,24 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     @get("/emails/{email_id:str}")
     async def get_email(request: ApiRequest, email_id: FromPath[str]) -> EmailView:
         key = await deps.keys.authenticate(request, KeyScope.READ)
-        return email_view(_visible(await timeline.find(deps.database, _uuid(email_id)), key))
+        jobs = await visible_jobs(deps.database, key, email_id)
+        return email_view(
+            MailRecord(jobs, await timeline.events_of(deps.database, jobs, timeline.MAX_EVENTS))
+        )
 
-    return [post_email, get_email]
+    @get("/emails/{email_id:str}/events")
+    async def list_events(
+        request: ApiRequest,
+        email_id: FromPath[str],
+        limit: _PageSize = 50,
+        cursor: FromQuery[str | None] = None,
+    ) -> EventPage:
+        key = await deps.keys.authenticate(request, KeyScope.READ)
+        after = None if cursor is None else _place(cursor)
+        jobs = await visible_jobs(deps.database, key, email_id)
+        return _page(await timeline.events_of(deps.database, jobs, limit + 1, after), limit)
+
+    return [post_email, get_email, list_events]
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,24 +131,18 @@ def _idempotency_key(request: ApiRequest) -> str | None:
     return key
 
 
-def _uuid(text: str) -> UUID:
-    try:
-        return UUID(text)
-    except ValueError:
-        raise _not_found() from None
+def _place(cursor: str) -> EventPlace:
+    place = from_cursor(cursor, EventPlace)
+    if place.occurred_at.tzinfo is None or place.received_at.tzinfo is None:
+        raise InvalidInput("This is no cursor of this list.", code="invalid_cursor")
+    return place
 
 
-def _visible(mail: MailRecord | None, key: ApiKey) -> MailRecord:
-    """A key sees what it could have sent; for the rest it is told that there is no such mail."""
-    if mail is None:
-        raise _not_found()
-    job = mail.jobs[0]
-    if key.stream is not None and key.stream != job.stream:
-        raise _not_found()
-    if key.from_domains and domain_of(parse_mailbox(job.from_address)) not in key.from_domains:
-        raise _not_found()
-    return mail
-
-
-def _not_found() -> NotFound:
-    return NotFound("There is no mail with this id.")
+def _page(events: Sequence[EventRecord], size: int) -> EventPage:
+    shown, has_more = events[:size], len(events) > size
+    return EventPage(
+        "list",
+        [event_view(event) for event in shown],
+        has_more,
+        to_cursor(timeline.place_of(shown[-1])) if has_more else None,
+    )

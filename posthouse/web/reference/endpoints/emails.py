@@ -6,8 +6,20 @@ from typing import Final
 from posthouse.intake.posted import PostedEmail
 from posthouse.intake.rows import Receipt
 from posthouse.storage.keys import KeyScope
+from posthouse.web.api.changes import ChangedEmail, PostedChange
 from posthouse.web.api.email_view import EmailView
-from posthouse.web.reference.endpoint import Body, Endpoint, Json, Method, Parameter, Place, path
+from posthouse.web.api.emails import EventPage
+from posthouse.web.reference.endpoint import (
+    CURSOR,
+    LIMIT,
+    Body,
+    Endpoint,
+    Json,
+    Method,
+    Parameter,
+    Place,
+    path,
+)
 
 GROUP: Final = "Emails"
 
@@ -34,8 +46,10 @@ ACCEPTED: Final[Json] = {
     "recipients": [{"id": MAIL_ID, "email": "jane@inbox.example"}],
 }
 SHOWN: Final[Json] = {
+    "object": "email",
     "id": MAIL_ID,
     "status": "delivered",
+    "last_event": "delivered",
     "stream": "transactional",
     "from": "Shop <orders@shop.example>",
     "to": ["jane@inbox.example"],
@@ -76,6 +90,34 @@ SHOWN: Final[Json] = {
         }
     ],
 }
+EVENT_PAGE: Final[Json] = {
+    "object": "list",
+    "data": [
+        {
+            "id": "019ab3f0-5d7e-5c41-8f0a-4a6c1f0e2b13",
+            "recipient_id": MAIL_ID,
+            "type": "accepted",
+            "origin": "house",
+            "occurred_at": "2026-11-24T10:00:00Z",
+            "received_at": "2026-11-24T10:00:00Z",
+            "attempt": 0,
+        }
+    ],
+    "has_more": False,
+    "next_cursor": None,
+}
+CHANGED: Final[Json] = {
+    "object": "email",
+    "id": MAIL_ID,
+    "status": "cancelled",
+    "recipients": [{"id": MAIL_ID, "email": "jane@inbox.example", "status": "cancelled"}],
+}
+MOVED: Final[Json] = {
+    "object": "email",
+    "id": MAIL_ID,
+    "status": "pending",
+    "recipients": [{"id": MAIL_ID, "email": "jane@inbox.example", "status": "pending"}],
+}
 
 ENDPOINTS: Final = (
     Endpoint(
@@ -104,5 +146,47 @@ ENDPOINTS: Final = (
         KeyScope.READ,
         parameters=(ID,),
         refusals=(HTTPStatus.NOT_FOUND,),
+    ),
+    Endpoint(
+        Method.GET,
+        "/v1/emails/{email_id}/events",
+        "list_email_events",
+        GROUP,
+        "What happened to a mail, oldest first",
+        Body(EventPage, EVENT_PAGE),
+        KeyScope.READ,
+        "An event that is reported late stands where it happened: pages read before do not have it.",
+        parameters=(ID, LIMIT, CURSOR),
+        refusals=(HTTPStatus.NOT_FOUND,),
+    ),
+    Endpoint(
+        Method.POST,
+        "/v1/emails/{email_id}/cancel",
+        "cancel_email",
+        GROUP,
+        "Cancel a mail that waits",
+        Body(ChangedEmail, CHANGED),
+        KeyScope.SEND,
+        "Whether it waits for its time or for another try. Of several recipients those that wait are "
+        "cancelled; 200 when any is cancelled, now or before. 409 `already_sending`: it is in a worker's or "
+        "a relay's hands; should its outcome stay unknown, it is not sent again. 409 `already_ended`: it was "
+        "sent, or has ended otherwise.",
+        parameters=(ID,),
+        refusals=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
+    ),
+    Endpoint(
+        Method.PATCH,
+        "/v1/emails/{email_id}",
+        "reschedule_email",
+        GROUP,
+        "Move a mail to another time",
+        Body(ChangedEmail, MOVED),
+        KeyScope.SEND,
+        "A time that is past means now; the latest is 30 days after the mail was accepted. An expiry that "
+        "was not given moves along, one that was given holds. 409 `already_sending`: it was handed over "
+        "before, or is just now; one that waits for another try can be cancelled, not moved.",
+        parameters=(ID,),
+        posts=(Body(PostedChange, {"scheduled_at": "2026-11-27T09:00:00+01:00"}),),
+        refusals=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
     ),
 )
