@@ -1,7 +1,8 @@
 """Settings: `posthouse.toml` and the environment, frozen, typed, with units; an unknown key is an error.
 
-Durations are text with a unit ("250ms", "10s", "5m", "24h", "45d"), or lists of them. Secrets are not in the
-file: `*_env` names the environment variable that holds one, `*_file` a file.
+Durations are text with a unit ("250ms", "10s", "5m", "24h", "45d"), or lists of them; rates are text too
+("100/s", "1000/m", "5000/h"). Secrets are not in the file: `*_env` names the environment variable that holds
+one, `*_file` a file.
 """
 
 import os
@@ -18,6 +19,7 @@ import msgspec
 from posthouse.domain.duration import is_duration, parse_duration
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
+from posthouse.domain.rate import Rate, parse_rate
 from posthouse.domain.sandbox import SANDBOX_ACCOUNT
 from posthouse.domain.stream import Stream
 
@@ -126,6 +128,16 @@ class HouseSettings(_Settings, frozen=True, kw_only=True):
     max_recipients: Positive = 50
 
 
+class ApiSettings(_Settings, frozen=True, kw_only=True):
+    """How fast one API key may ask. A request counts once whatever it asks, a batch too. Each process of the
+    API counts for itself: a key that three of them serve may ask three times as fast."""
+
+    #: Requests of one key. What is above it gets 429 with Retry-After.
+    rate_limit: Rate = Rate(10_000, "s")
+    #: Requests of one key at once after it was quiet; 0: as many as rate_limit has in its unit of time.
+    rate_burst: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
 class DatabaseSettings(_Settings, frozen=True, kw_only=True):
     """Which PostgreSQL (15 or newer) is the house's."""
 
@@ -191,6 +203,7 @@ class Settings(_Settings, frozen=True, kw_only=True):
     streams: dict[Stream, StreamSettings]
     relays: dict[RelayAccount, RelaySettings]
     house: HouseSettings = HouseSettings()
+    api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
     lease: LeaseSettings = LeaseSettings()
     retry: RetrySettings = RetrySettings()
@@ -214,6 +227,13 @@ _STREAM_DEFAULTS: Mapping[str, Mapping[str, object]] = {
 }
 
 
+def _own_kind(kind: type, value: object) -> object:
+    """What msgspec asks about a setting of a class that it does not know."""
+    if kind is Rate and isinstance(value, str):
+        return parse_rate(value)
+    raise ValueError(f"{value!r} is not a {kind.__name__.lower()}")
+
+
 def _spelled_out(value: object) -> object:
     """Every text that is a duration, as one. No other setting looks like "10s"."""
     match value:
@@ -230,7 +250,9 @@ def _spelled_out(value: object) -> object:
 def settings_from(table: Mapping[str, object], source: str) -> Settings:
     """A configuration table as Settings. Raises Misconfigured, naming the source and the key at fault."""
     try:
-        settings = msgspec.convert(_spelled_out(_with_defaults(table)), Settings, builtin_types=(timedelta,))
+        settings = msgspec.convert(
+            _spelled_out(_with_defaults(table)), Settings, builtin_types=(timedelta,), dec_hook=_own_kind
+        )
     except (msgspec.ValidationError, ValueError) as error:
         raise Misconfigured(
             f"{source}: {error}. See docs/configuration.md for every key.", pointer=_pointer(error, table)

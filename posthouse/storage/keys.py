@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -98,9 +98,25 @@ async def list_all(db: Database) -> list[ApiKey]:
     return await db.fetch_into(_key, "api_keys")
 
 
+async def page(db: Database, *, within: ApiKey, after: ApiKeyId | None, limit: int) -> list[ApiKey]:
+    """Keys that may do no more than the one given, the revoked ones too, newest first; older than `after`."""
+    return await db.fetch_into(_key, "api_keys_within", *_bounds(within), after, limit)
+
+
+async def revoke_within(db: Database, key: ApiKeyId, *, within: ApiKey) -> bool:
+    """`revoke`, for a key that may do no more than the one given."""
+    return await db.execute("revoke_api_key_within", *_bounds(within), key) == 1
+
+
 async def revoke(db: Database, key: ApiKeyId) -> bool:
     """Whether there was such a key to revoke. Every process refuses it within `KeyRing`'s memory."""
     return await db.execute("revoke_api_key", key) == 1
+
+
+async def mark_used(db: Database, used: Mapping[ApiKeyId, datetime]) -> None:
+    """When each key was used last, to the minute; what is stored never goes back."""
+    if used:
+        await db.execute("mark_api_keys_used", list(used), list(used.values()))
 
 
 async def find(db: Database, secret: KeySecret) -> ApiKey | None:
@@ -111,6 +127,10 @@ async def find(db: Database, secret: KeySecret) -> ApiKey | None:
 def read_secret(text: str) -> KeySecret | None:
     """The text as a key's secret; None when it cannot be one, which needs no database to know."""
     return KeySecret(text) if _FORM.fullmatch(text) else None
+
+
+def _bounds(key: ApiKey) -> tuple[list[str], str | None, list[str], bool]:
+    return sorted(key.scopes), key.stream, sorted(key.from_domains), key.sandbox
 
 
 def _digest(secret: KeySecret) -> bytes:

@@ -18,6 +18,7 @@ from posthouse.web.api import (
     email_list,
     emails,
     health,
+    keys,
     suppression_bulk,
     suppressions,
     template_render,
@@ -62,6 +63,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         *template_render.routes(deps),
         *suppressions.routes(deps),
         *suppression_bulk.routes(deps),
+        *keys.routes(deps),
     ]
 
 

@@ -40,6 +40,7 @@ from posthouse.storage.keys import ALL_SCOPES, ApiKey, KeyScope, KeySecret
 from posthouse.storage.sql import Queries, parse
 from posthouse.telemetry import Metrics
 from posthouse.web.api.deps import ApiDeps, api_deps
+from posthouse.web.api.rate_limit import RateLimit
 from posthouse.web.granian_server import serve_on_granian
 from posthouse.web.server import build_api
 
@@ -56,6 +57,7 @@ POLICIES = {
         frozenset({"news.shop.example"}), timedelta(hours=72), shows_other_recipients=False, simulated=False
     ),
 }
+UNLIMITED = RateLimit(per_second=1e6, burst=1_000_000)
 RULES = Rules(POLICIES, 50, check_headers, refuse_breaks)
 
 
@@ -187,7 +189,7 @@ async def ready_clock(database: Database) -> DatabaseClock:
 
 
 @asynccontextmanager
-async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
+async def running_api(database: Database, limit: RateLimit = UNLIMITED) -> AsyncIterator[ApiHouse]:
     database_clock = await ready_clock(database)
     key, secret = await create_key(database, None, [])
     clock, inbox, told = ManualClock(), Inbox(), Counter[Stream]()
@@ -216,6 +218,7 @@ async def running_api(database: Database) -> AsyncIterator[ApiHouse]:
         now_ms=database_clock.now_ms,
         max_body_bytes=MAX_BODY,
         composer=ComposerAside(compose_kit.composer()),
+        rate_limit=limit,
     )
     with closing(deps.composer):
         async with serving(deps) as base, aiohttp.ClientSession() as client:

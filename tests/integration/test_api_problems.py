@@ -1,15 +1,19 @@
 """Errors as clients expect them: the body, the type they asked for, and the headers around every answer."""
 
+import asyncio
+import dataclasses
 import re
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
 import pytest_asyncio
 import structlog
-from api_house import ApiHouse, not_a_key, running_api
+from api_house import ApiHouse, free_port, not_a_key, running_api, until_listening
 from structlog.testing import capture_logs
 
 from posthouse.storage.db import Database
+from posthouse.web.granian_server import serve_on_granian
+from posthouse.web.server import build_api
 
 MAIL = {"from": "Shop <orders@shop.example>", "to": "jane@inbox.test", "subject": "Hi", "text": "Hello"}
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -121,3 +125,17 @@ async def test_lines_of_the_log_have_the_request_and_the_trace(api: ApiHouse) ->
     assert (first["request_id"], first["trace_id"]) == ("of-the-log", TRACE)
     assert second["request_id"] != "of-the-log"
     assert re.fullmatch("[0-9a-f]{32}", second["trace_id"])
+
+
+async def test_requests_at_once_keep_their_own_ids(api: ApiHouse) -> None:
+    """Also on the server that the API role runs on: ids are kept by context, which servers may share."""
+    port, stop = free_port(), asyncio.Event()
+    server = asyncio.create_task(serve_on_granian(build_api(api.deps), "127.0.0.1", port, stop))
+    await until_listening(port)
+    granian = dataclasses.replace(api, base=f"http://127.0.0.1:{port}")
+    for house in (api, granian):
+        ids = [f"request-{n}" for n in range(100)]
+        calls = [house.call("POST", "/v1/emails", {}, headers={"X-Request-Id": each}) for each in ids]
+        assert [answer.json()["instance"] for answer in await asyncio.gather(*calls)] == ids
+    stop.set()
+    await server

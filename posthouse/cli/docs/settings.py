@@ -19,6 +19,7 @@ from msgspec import inspect as shapes
 
 from posthouse import config
 from posthouse.domain.duration import format_duration
+from posthouse.domain.rate import Rate
 from posthouse.domain.stream import Stream
 
 #: Comments by class and field.
@@ -126,6 +127,8 @@ def _kind(info: shapes.Type) -> str:
             return "text"
         case shapes.TimeDeltaType():
             return "duration"
+        case shapes.CustomType(cls=cls) if cls is Rate:
+            return "rate"
         case shapes.LiteralType():
             return " or ".join(f"`{toml(value)}`" for value in info.values)
         case shapes.ListType():
@@ -172,6 +175,8 @@ def toml(value: object) -> str:
             return "true" if value else "false"
         case timedelta():
             return f'"{format_duration(value)}"'
+        case Rate():
+            return f'"{value}"'
         case int() | float():
             return str(value)
         case str():

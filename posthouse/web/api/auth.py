@@ -2,14 +2,18 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 
 from posthouse.clock import Clock
 from posthouse.domain.errors import Forbidden
+from posthouse.domain.ids import ApiKeyId
 from posthouse.storage import keys
 from posthouse.storage.db import Database
 from posthouse.storage.keys import ApiKey, KeyScope, KeySecret, read_secret
-from posthouse.web.api.problems import ApiRequest, HttpError
+from posthouse.web.api.marks import add_headers
+from posthouse.web.api.problems import ApiRequest, HttpError, TooManyRequests
+from posthouse.web.api.rate_limit import RateLimit, RateLimiter
 
 #: Seconds that a key is remembered. A revocation counts everywhere within 5: this, and the time of a look-up.
 MEMORY = 4.0
@@ -23,26 +27,56 @@ class _Known:
 
 
 class KeyRing:
-    """Keys that were found valid, remembered for `MEMORY` seconds. What is not valid is never remembered."""
+    """Keys that were found valid, remembered for `MEMORY` seconds. What is not valid is never remembered.
 
-    def __init__(self, database: Database, clock: Clock) -> None:
+    It also notes when each was used last; `write_uses` stores that, off the path of requests.
+    """
+
+    def __init__(self, database: Database, clock: Clock, limit: RateLimit) -> None:
         self._database = database
         self._clock = clock
+        self._limiter = RateLimiter(limit, clock.monotonic)
         self._known: OrderedDict[KeySecret, _Known] = OrderedDict()
+        self._used: dict[ApiKeyId, datetime] = {}
 
     async def authenticate(self, request: ApiRequest, scope: KeyScope) -> ApiKey:
         """The key that a request came with.
 
         Raises HttpError (401 without a key, 403 with one that is not valid: Resend's clients know the two by
-        that), Forbidden without the scope, NotNow.
+        that; 429 above its rate), Forbidden without the scope, NotNow.
         """
         key = await self._valid(_bearer(request))
+        self._used[key.api_key_id] = self._clock.now()
+        self._count(key)
         if scope not in key.scopes:
             raise Forbidden(
                 f"This needs a key with the scope {scope}; this one has {', '.join(sorted(key.scopes))}.",
                 code="restricted_api_key",
             )
         return key
+
+    def forget(self, key: ApiKeyId) -> None:
+        """It was revoked here: this process need not remember it to the end."""
+        for secret in [secret for secret, known in self._known.items() if known.key.api_key_id == key]:
+            del self._known[secret]
+
+    async def write_uses(self) -> None:
+        """Store when keys were used last. Raises NotNow, after which the next call stores it."""
+        used = dict(self._used)
+        await keys.mark_used(self._database, used)
+        for key, at in used.items():
+            if self._used[key] is at:  # else it was used again meanwhile
+                del self._used[key]
+
+    def _count(self, key: ApiKey) -> None:
+        standing = self._limiter.take(key.api_key_id)
+        add_headers(standing.headers())
+        if standing.wait > 0:
+            raise TooManyRequests(
+                f"This key may ask {standing.limit.burst} times in {standing.limit.window} s. Wait for the "
+                "seconds that Retry-After says, or send mails in batches: a batch counts as one request.",
+                retry_after=standing.wait,
+            )
 
     async def _valid(self, text: str) -> ApiKey:
         secret = read_secret(text)

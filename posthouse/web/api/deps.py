@@ -16,6 +16,7 @@ from posthouse.storage.db import Database
 from posthouse.telemetry import Metrics
 from posthouse.web.api.auth import KeyRing
 from posthouse.web.api.body import Bodies
+from posthouse.web.api.rate_limit import RateLimit
 from posthouse.web.api.template_book import TemplateBook
 
 
@@ -54,6 +55,7 @@ def api_deps(
     now_ms: Callable[[], int],
     max_body_bytes: int,
     composer: ComposerAside,
+    rate_limit: RateLimit,
 ) -> ApiDeps:
     """The dependencies with the API's own memories around the database."""
     return ApiDeps(
@@ -65,7 +67,7 @@ def api_deps(
         receiver=receiver,
         metrics=metrics,
         now_ms=now_ms,
-        keys=KeyRing(database, clock),
+        keys=KeyRing(database, clock, rate_limit),
         templates=TemplateBook(database, clock),
         bodies=Bodies(max_bytes=max_body_bytes),
         composer=composer,

@@ -3,11 +3,12 @@
 from typing import Final
 
 from posthouse.web.reference.endpoint import Endpoint
-from posthouse.web.reference.endpoints import email_list, emails, suppressions, templates
+from posthouse.web.reference.endpoints import email_list, emails, keys, suppressions, templates
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *emails.ENDPOINTS,
     *email_list.ENDPOINTS,
     *templates.ENDPOINTS,
     *suppressions.ENDPOINTS,
+    *keys.ENDPOINTS,
 )
