@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from posthouse.domain.ids import AddressKey, JobId
+from posthouse.domain.stream import Stream
 
 
 class SuppressionReason(StrEnum):
@@ -37,3 +38,9 @@ class Suppression:
     expires_at: datetime | None = None  # never for SPAM
     job_id: JobId | None = None  # the mail whose event caused it
     note: str = ""
+
+
+def stops(entry: Suppression, stream: Stream, now: datetime) -> bool:
+    """Whether mail of a stream is not sent because of an entry: the rule of the claim (queries/jobs.sql)."""
+    covers = entry.scope is SuppressionScope.ALL or entry.scope.value == stream.value
+    return covers and (entry.expires_at is None or entry.expires_at > now)

@@ -60,6 +60,7 @@ class Cause:
     """The mail whose event made an entry, and what that event said; no `occurred_at`: it is not stored."""
 
     job_id: UUID
+    made: SuppressionReason  # the reason of the entry
     type: str
     message_id: UUID
     stream: str
@@ -111,13 +112,14 @@ async def causes(db: Database, entries: Sequence[Suppression]) -> list[Cause]:
     caused = [(e.job_id, e) for e in entries if e.job_id is not None and e.reason in _EVENT_OF]
     limits = [bounds(job_id) for job_id, _ in caused]
     return await db.fetch_into(
-        Cause,
+        _cause,
         "suppression_causes",
         [job_id for job_id, _ in caused],
         [first for first, _ in limits],
         [past for _, past in limits],
         [_EVENT_OF[entry.reason] for _, entry in caused],
         [entry.added_at for _, entry in caused],
+        [entry.reason for _, entry in caused],
     )
 
 
@@ -195,6 +197,36 @@ async def remove(
             )
         await tx.execute("remove_suppressions", address, now, by.key, by.why)
     return entries
+
+
+def _cause(
+    job_id: UUID,
+    made: str,
+    type_: str,
+    message_id: UUID,
+    stream: str,
+    from_address: str,
+    occurred_at: datetime | None,
+    bounce_class: str | None,
+    reason: str | None,
+    smtp_code: int | None,
+    enhanced_code: str | None,
+    diagnostic: str | None,
+) -> Cause:
+    return Cause(
+        job_id,
+        SuppressionReason(made),
+        type_,
+        message_id,
+        stream,
+        from_address,
+        occurred_at,
+        bounce_class,
+        reason,
+        smtp_code,
+        enhanced_code,
+        diagnostic,
+    )
 
 
 def _suppression(

@@ -20,6 +20,7 @@ from posthouse.web.api import (
     health,
     keys,
     suppression_bulk,
+    suppression_why,
     suppressions,
     template_render,
     template_views,
@@ -62,6 +63,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         *template_views.routes(deps),
         *template_render.routes(deps),
         *suppressions.routes(deps),
+        *suppression_why.routes(deps),
         *suppression_bulk.routes(deps),
         *keys.routes(deps),
     ]

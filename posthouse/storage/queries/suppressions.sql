@@ -54,10 +54,10 @@ LIMIT $2;
 -- The mail whose event made an entry, and that event: of its kind the one whose time the entry bears, or the
 -- first. A mail that was dropped with its day is not there any more. $2 and $3 are bounds of the milliseconds
 -- of the ids (prunes partitions).
-SELECT c.job_id, c.type, j.message_id, j.stream, j.from_address, e.occurred_at, e.bounce_class, e.reason,
+SELECT c.job_id, c.made, c.type, j.message_id, j.stream, j.from_address, e.occurred_at, e.bounce_class, e.reason,
        e.smtp_code, e.enhanced_code, e.diagnostic
-FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[])
-     AS c (job_id, first, past, type, added_at)
+FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[])
+     AS c (job_id, first, past, type, added_at, made)
 JOIN LATERAL (
     SELECT message_id, stream, from_address FROM email_job
     WHERE job_id = c.job_id AND job_id >= c.first AND job_id < c.past

@@ -3,10 +3,12 @@
 from http import HTTPStatus
 from typing import Final
 
+from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionReason, SuppressionScope
 from posthouse.intake.suppressing import PostedSuppression
 from posthouse.storage.keys import KeyScope
 from posthouse.web.api.suppression_bulk import BulkReceipt
+from posthouse.web.api.suppression_why import WhyView
 from posthouse.web.api.suppressions import AddressView, Removed, SuppressionPage, SuppressionView
 from posthouse.web.reference.endpoint import CURSOR, LIMIT, Body, Endpoint, Json, Method, path, query
 
@@ -22,6 +24,27 @@ _ENTRY: Final[dict[str, Json]] = {
     "expires_at": None,
     "recipient_id": "019ab3f0-5d7e-7c41-9f0a-4a6c1f0e2b11",
     "note": "550 5.1.1 user unknown",
+}
+
+_BECAUSE: Final[Json] = {
+    "reason": "BOUNCE",
+    "scope": "all",
+    "source": "event",
+    "since": "2026-11-24T10:00:02Z",
+    "until": None,
+    "note": "550 5.1.1 user unknown",
+    "cause": {
+        "email_id": "019ab3f0-5d7e-7c41-9f0a-4a6c1f0e2b10",
+        "recipient_id": "019ab3f0-5d7e-7c41-9f0a-4a6c1f0e2b11",
+        "event": "bounced",
+        "occurred_at": "2026-11-24T10:00:02Z",
+        "bounce": "hard",
+        "reason": None,
+        "smtp_code": 550,
+        "enhanced_code": "5.1.1",
+        "diagnostic": "550 5.1.1 user unknown",
+    },
+    "lift": "Find out that the mailbox exists now: DELETE /v1/suppressions/jane@inbox.example.",
 }
 
 ENDPOINTS: Final = (
@@ -80,6 +103,26 @@ ENDPOINTS: Final = (
             Body(None, '{"address": "jane@inbox.example"}\n', "application/x-ndjson"),
         ),
         refusals=(HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY),
+    ),
+    Endpoint(
+        Method.GET,
+        "/v1/suppressions/why",
+        "why_suppressed",
+        GROUP,
+        "Would a mail to an address be sent, and why not",
+        Body(
+            WhyView,
+            {
+                "address": "jane@inbox.example",
+                "streams": [{"stream": "transactional", "would_be_sent": False, "because": [_BECAUSE]}],
+            },
+        ),
+        KeyScope.READ,
+        parameters=(
+            query("address", str, "An e-mail address.", "jane@inbox.example", required=True),
+            query("stream", Stream, "Only this stream; without it, both.", "transactional"),
+        ),
+        refusals=(HTTPStatus.UNPROCESSABLE_ENTITY,),
     ),
     Endpoint(
         Method.GET,
