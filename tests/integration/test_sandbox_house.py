@@ -130,7 +130,7 @@ class House:
         return str(answer.json()["id"])
 
     async def mail(self, email_id: str) -> _Mail:
-        answer = await self.api.call("GET", f"/v1/emails/{email_id}")
+        answer = await self.api.call("GET", f"/v1/emails/{email_id}", secret=self.secret)
         return msgspec.json.decode(answer.body, type=_Mail)
 
     async def settle(self) -> None:
