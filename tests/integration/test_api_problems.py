@@ -37,7 +37,7 @@ async def test_a_problem_says_it_in_both_languages(api: ApiHouse) -> None:
         "code": "invalid_address",
         "statusCode": 422,
         "name": "validation_error",
-        "message": problem["detail"],
+        "message": f"/to: {problem['detail']}",
         "errors": [{"pointer": "/to", "code": "invalid_address", "detail": problem["detail"]}],
     }
 

@@ -26,7 +26,10 @@ from posthouse.web.api.visible import visible_jobs
 
 
 class PostedChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`id` may repeat the one in the path, as Resend's client for Python does."""
+
     scheduled_at: Annotated[datetime, msgspec.Meta(tz=True)]
+    id: str | None = None
 
 
 class ChangedRecipient(msgspec.Struct, frozen=True):
@@ -64,7 +67,10 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         key = await deps.keys.authenticate(request, KeyScope.SEND)
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
-            wanted = decode(body, _decoder).scheduled_at
+            posted = decode(body, _decoder)
+        wanted = posted.scheduled_at
+        if posted.id not in (None, email_id):
+            raise InvalidInput("This is not the id in the path. Leave it out, or repeat it.", pointer="/id")
         jobs = await visible_jobs(deps.database, key, email_id)
         now = deps.now()
         _refuse_unless_within_its_life(jobs[0], max(wanted, now))

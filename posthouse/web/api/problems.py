@@ -48,7 +48,8 @@ class FieldProblem(msgspec.Struct, frozen=True):
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """RFC 9457's members, ours (`code`, `errors`), and Resend's, which say the same again."""
+    """RFC 9457's members, ours (`code`, `errors`), and Resend's, which say the same again. Its clients show
+    nothing but `message`, so that it names the field too."""
 
     type: str
     title: str
@@ -138,7 +139,7 @@ def _answer(
         code=code,
         status_code=status,
         name=resend_name(code, status),
-        message=detail,
+        message=f"{errors[0].pointer}: {detail}" if errors else detail,
         errors=errors,
     )
     return Response(

@@ -134,7 +134,7 @@ def _problem_response() -> Object:
         ],
         "statusCode": 422,
         "name": "missing_required_field",
-        "message": "A mail needs a subject.",
+        "message": "/subject: A mail needs a subject.",
     }
     content = {"schema": {"$ref": _REF.format(name="Problem")}, "example": example}
     return {
