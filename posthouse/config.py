@@ -277,9 +277,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
             raise Misconfigured(f"{chosen} is not TOML: {error}.") from error
         source = str(chosen)
     elif path is not None or "POSTHOUSE_CONFIG" in environ:
-        raise Misconfigured(
-            f"{chosen} is not there. Name an existing file with --config or POSTHOUSE_CONFIG."
-        )
+        raise Misconfigured(f"{chosen} is not there. Name a file with --config or POSTHOUSE_CONFIG.")
     else:
         folder = environ.get("POSTHOUSE_DATA_DIR", HouseSettings().data_dir)
         table, source = tomllib.loads(DEVELOPMENT.format(folder=folder)), "the built-in configuration"
@@ -371,10 +369,7 @@ def _check(settings: Settings, source: str) -> None:
                     pointer=f"/streams/{name}/relays",
                 )
     if SANDBOX_ACCOUNT in settings.relays:
-        raise Misconfigured(
-            f"{source}: [relays.{SANDBOX_ACCOUNT}] has the name that timelines give to the sandbox of test "
-            "keys: give the account another."
-        )
+        raise Misconfigured(f"{source}: [relays.sandbox] has the name of test keys' sandbox: choose another.")
     _refuse_shared(settings, source)
     if settings.retention.jobs < _MINIMUM_RETENTION:
         raise Misconfigured(

@@ -28,5 +28,5 @@ def test_a_configuration_whose_streams_share_anything_is_refused(ours: str, thei
 
 def test_no_relay_account_has_the_sandboxs_name() -> None:
     text = DEVELOPMENT.format(folder="data").replace("sim-smtp", "sandbox")
-    with pytest.raises(Misconfigured, match="sandbox of test keys"):
+    with pytest.raises(Misconfigured, match="name of test keys' sandbox"):
         settings_from(tomllib.loads(text), "a sandbox")
