@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 
-from bench import accept, events, fuzz, latency, memory, send_path
+from bench import accept, events, fuzz, latency, lists, memory, send_path
 
 BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
     "accept": accept.bench,
@@ -14,6 +14,7 @@ BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]
     "send_path": send_path.bench,
     "events": events.bench,
     "latency": latency.bench,
+    "lists": lists.bench,
     "memory": memory.bench,
     "fuzz": fuzz.bench,
 }

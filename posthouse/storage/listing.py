@@ -23,7 +23,7 @@ from posthouse.storage.templates import Template
 from posthouse.storage.timeline import JobRecord
 
 #: Mails that are looked at for one page, and in one step.
-BUDGET: Final = 4_000
+BUDGET: Final = 3_000
 _STEP: Final = 1_000
 #: Waiting jobs that are sorted at once. A longer queue is found by walking all jobs: it is many of them.
 _FEW: Final = 1_000
@@ -144,11 +144,12 @@ async def template_id(db: Database, key: TemplateKey) -> TemplateId | None:
 async def page(db: Database, wanted: Filter, *, place: UUID | None, way: Way, limit: int) -> Page:
     """Up to `limit` mails on from a place (None: the list's beginning); `way` NEWER: those just before
     it. Raises NotNow."""
-    span = _Span(wanted.since, wanted.until, way)
+    whole = _Span(wanted.since, wanted.until, way)
+    span = whole if place is None else whole.beyond(place)
     async with db.transaction() as tx:
         await tx.fetchval("hold_planner")
-        source = await _source(tx, wanted)
-        return await _walked(tx, source, wanted, span if place is None else span.beyond(place), limit)
+        source = await _source(tx, wanted, span, limit + 1)
+        return await _walked(tx, source, wanted, span, limit)
 
 
 async def _walked(session: Session, source: _Source, wanted: Filter, span: _Span, limit: int) -> Page:
@@ -171,31 +172,43 @@ def _page(found: Sequence[JobRecord], way: Way, place: UUID | None) -> Page:
     return Page(tuple(found) if way is Way.OLDER else tuple(reversed(found)), place)
 
 
-async def _source(session: Session, wanted: Filter) -> _Source:
+async def _source(session: Session, wanted: Filter, span: _Span, count: int) -> _Source:
     """The narrowest source that has every mail of the filter."""
-    term = _term(wanted)
-    if term is not None:
-        return _ByTerm(term)
-    if wanted.statuses is None:
-        return _OfAll()
-    if wanted.statuses <= _ENDED:
-        return _ByEnd(sorted(wanted.statuses))
-    if wanted.statuses <= _WAITING:
+    if wanted.recipient is not None:
+        return _ByTerm(terms.of_recipient(wanted.recipient))
+    sources: list[_Source] = [_ByTerm(term) for term in _terms(wanted)]
+    if wanted.statuses is not None and wanted.statuses <= _ENDED:
+        sources.append(_ByEnd(sorted(wanted.statuses)))
+    if sources:
+        return await _narrowest(session, sources, span, count)
+    if wanted.statuses is not None and wanted.statuses <= _WAITING:
         return await _waiting(session, wanted.streams)
     return _OfAll()
 
 
-def _term(wanted: Filter) -> str | None:
-    """Of what a mail is looked up by, that which the fewest mails share."""
-    if wanted.recipient is not None:
-        return terms.of_recipient(wanted.recipient)
-    if wanted.tags:
-        return terms.of_tag(*wanted.tags[0])
+def _terms(wanted: Filter) -> list[str]:
+    """What the mails are looked up by, beside their recipient."""
+    found = [terms.of_tag(name, value) for name, value in wanted.tags]
     if wanted.campaign is not None:
-        return terms.of_campaign(wanted.campaign)
+        found.append(terms.of_campaign(wanted.campaign))
     if wanted.template is not None:
-        return terms.of_template(wanted.template)
-    return terms.SANDBOX if wanted.sandbox else None
+        found.append(terms.of_template(wanted.template))
+    if wanted.sandbox:
+        found.append(terms.SANDBOX)
+    return found
+
+
+async def _narrowest(session: Session, sources: Sequence[_Source], span: _Span, count: int) -> _Source:
+    """The source whose first ids reach the farthest: no counts are kept by which to choose."""
+    if len(sources) == 1:
+        return sources[0]
+    reach: list[int] = []
+    for source in sources:
+        ids = await source.ids(session, span, count)
+        end = span.low if span.way is Way.OLDER else span.end
+        place = ids[-1] if len(ids) == count else end
+        reach.append(-place.int if span.way is Way.OLDER else place.int)
+    return sources[reach.index(max(reach))]
 
 
 async def _waiting(session: Session, streams: frozenset[Stream]) -> _Source:

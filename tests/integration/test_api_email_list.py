@@ -255,6 +255,20 @@ async def test_a_short_page_goes_on_where_its_search_ended(
         assert await walked(api, status="sent", limit=4, **query) == rare[::-1]
 
 
+async def test_the_narrowest_of_two_filters_leads(
+    api: ApiHouse, eyes: Eyes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wide tag with a rare one, or with a rare end, in whatever order, is one page and not many."""
+    monkeypatch.setattr(listing, "BUDGET", 10)
+    wide = {"name": "wide", "value": "1"}
+    ids = [await accepted(api, tags=[wide, {"name": f"t{n}", "value": "1"}]) for n in range(25)]
+    await set_status(eyes, [ids[1]], "CANCELLED")
+    for query in ({"tag": ["wide:1", "t1:1"]}, {"tag": "wide:1", "status": "cancelled"}):
+        for place in ({}, {"before": ids[0]}):
+            page = await listed(api, limit=4, **query, **place)
+            assert (page.ids, page.has_more) == ([ids[1]], False)
+
+
 async def test_a_queue_too_long_to_be_sorted_is_walked(
     api: ApiHouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
