@@ -58,7 +58,7 @@ from posthouse.web.tracking import Tracking, build_tracking
 from posthouse.web.unsubscribe import suppress as suppress_reader
 from posthouse.worker import processor
 from posthouse.worker.chores import Chore, do_chores
-from posthouse.worker.composing import Composing
+from posthouse.worker.composing import Composing, find_source
 from posthouse.worker.handlers import Tools, handle
 from posthouse.worker.lease import Lease, LeaseTerms
 from posthouse.worker.loop import Worker
@@ -101,6 +101,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             max_body_bytes=settings.house.max_body_bytes,
             composer=composer,
             rate_limit=_rate_limit(settings),
+            find_source=lambda job: find_source(house.general, job),
         )
         uses = Chore("store when keys were used", KEY_USES_EVERY, deps.keys.write_uses)
         async with in_background(do_chores([uses], stop), "chores"):

@@ -98,6 +98,12 @@ def _claim(picked: Sequence[tuple[datetime, ClaimedJob | None]]) -> Claim:
     return Claim(jobs, picked[-1][0] if picked else None)
 
 
+async def as_claimed(db: Database, job_id: JobId) -> ClaimedJob | None:
+    """A job as a worker would hold it, though nobody claims it; None when there is none."""
+    found = await db.fetch_one(_picked, "as_claimed", job_id)
+    return None if found is None else found[1]
+
+
 async def quarantine_waiting(db: Database, stream: Stream) -> bool:
     return await db.value(bool, "quarantine_waiting", stream.value)
 

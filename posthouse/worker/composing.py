@@ -37,7 +37,7 @@ class Composing:
 
     async def __call__(self, jobs: Sequence[ClaimedJob]) -> list[Rendered | RenderFailed]:
         """Each job as a mail, or why it cannot be one, in order. Raises NotNow."""
-        sources = await self._sources(jobs)
+        sources = await find_sources(self._db, jobs)
         results: list[Composed | RenderFailed] = []
         for number, (job, source) in enumerate(zip(jobs, sources, strict=True), start=1):
             results.append(await self._compose(job, source))
@@ -57,22 +57,6 @@ class Composing:
         except RenderFailed as error:
             return error
 
-    async def _sources(self, jobs: Sequence[ClaimedJob]) -> list[Source | None]:
-        """What each job is made from: the version published now, the one it names, or its own bodies."""
-        newest = {j.template_id for j in jobs if j.template_id is not None and j.template_version is None}
-        pinned = {
-            (j.template_id, j.template_version)
-            for j in jobs
-            if j.template_id is not None and j.template_version is not None
-        }
-        own = {j.content_id for j in jobs if j.content_id is not None}
-        async with self._db.session() as session:
-            versions = await queue.template_versions(session, newest, pinned) if newest or pinned else {}
-            contents = await queue.contents(session, own)
-        return [
-            _source(job, versions, {k: Content(*bodies) for k, bodies in contents.items()}) for job in jobs
-        ]
-
     async def _store_links(self, composed: Sequence[Composed]) -> None:
         """A reader may click the moment the mail is out, so the links are committed before it is."""
         today = self._clock.now().date()
@@ -80,6 +64,26 @@ class Composing:
         if new:
             await links.store(self._db, new, today)
             self._known.learn(new, today)
+
+
+async def find_sources(db: Database, jobs: Sequence[ClaimedJob]) -> list[Source | None]:
+    """What each job is made from: the version published now, the one it names, or its own bodies."""
+    newest = {j.template_id for j in jobs if j.template_id is not None and j.template_version is None}
+    pinned = {
+        (j.template_id, j.template_version)
+        for j in jobs
+        if j.template_id is not None and j.template_version is not None
+    }
+    own = {j.content_id for j in jobs if j.content_id is not None}
+    async with db.session() as session:
+        versions = await queue.template_versions(session, newest, pinned) if newest or pinned else {}
+        contents = await queue.contents(session, own)
+    return [_source(job, versions, {k: Content(*bodies) for k, bodies in contents.items()}) for job in jobs]
+
+
+async def find_source(db: Database, job: ClaimedJob) -> Source | None:
+    """What one job is made from; None when that is not there any more."""
+    return (await find_sources(db, [job]))[0]
 
 
 def _source(

@@ -43,6 +43,7 @@ from posthouse.web.api.deps import ApiDeps, api_deps
 from posthouse.web.api.rate_limit import RateLimit
 from posthouse.web.granian_server import serve_on_granian
 from posthouse.web.server import build_api
+from posthouse.worker.composing import find_source
 
 MAX_BODY = 1_000_000
 
@@ -219,6 +220,7 @@ async def running_api(database: Database, limit: RateLimit = UNLIMITED) -> Async
         max_body_bytes=MAX_BODY,
         composer=ComposerAside(compose_kit.composer()),
         rate_limit=limit,
+        find_source=lambda job: find_source(database, job),
     )
     with closing(deps.composer):
         async with serving(deps) as base, aiohttp.ClientSession() as client:

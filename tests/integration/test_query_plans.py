@@ -243,6 +243,7 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
 
 #: What runs on the general pool, whose planner is free.
 GENERAL_CASES: Final[dict[str, Arguments]] = {
+    "as_claimed": lambda s: [s.pending[0]],
     "mail_jobs": lambda s: [s.pending[0], *timeline.bounds(s.pending[0])],
     "mail_events": lambda s: [
         [s.pending[0]],

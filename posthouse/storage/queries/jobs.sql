@@ -154,6 +154,14 @@ SELECT count(*) FROM released;
 -- What stands as claimed for a worker.
 SELECT job_id, attempt FROM email_job WHERE status = 'SENDING' AND claimed_by = $1 ORDER BY job_id;
 
+-- name: as_claimed
+-- One job as a claim would give it to a worker, whatever its state: to see what it is composed to.
+SELECT job_id, message_id, stream, attempt, 'SENDING' AS status, to_address, address_key, from_address, subject,
+       template_id, template_version, template_vars, content_id, addressing, headers, campaign_id, tracked,
+       due_at, expires_at, deaths, sandbox
+FROM email_job
+WHERE job_id = $1;
+
 -- name: contents
 -- Bodies of mails that brought their own. $2, $3: lowest and highest id.
 SELECT content_id, html, text FROM email_content

@@ -1,12 +1,15 @@
 """What the API is made of; the composition root fills it."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
 from posthouse.clock import Clock
 from posthouse.compose.aside import ComposerAside
+from posthouse.compose.source import Content
+from posthouse.domain.job import ClaimedJob
 from posthouse.domain.stream import Stream
+from posthouse.domain.template import TemplateVersion
 from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.rows import Moment
@@ -18,6 +21,9 @@ from posthouse.web.api.auth import KeyRing
 from posthouse.web.api.body import Bodies
 from posthouse.web.api.rate_limit import RateLimit
 from posthouse.web.api.template_book import TemplateBook
+
+#: What a job is made from; None when that is not there any more. Raises NotNow.
+FindSource = Callable[[ClaimedJob], Awaitable[TemplateVersion | Content | None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +43,7 @@ class ApiDeps:
     templates: TemplateBook
     bodies: Bodies
     composer: ComposerAside
+    find_source: FindSource
 
     def now(self) -> datetime:
         return Moment(self.now_ms()).at
@@ -56,6 +63,7 @@ def api_deps(
     max_body_bytes: int,
     composer: ComposerAside,
     rate_limit: RateLimit,
+    find_source: FindSource,
 ) -> ApiDeps:
     """The dependencies with the API's own memories around the database."""
     return ApiDeps(
@@ -71,4 +79,5 @@ def api_deps(
         templates=TemplateBook(database, clock),
         bodies=Bodies(max_bytes=max_body_bytes),
         composer=composer,
+        find_source=find_source,
     )

@@ -60,10 +60,37 @@ class EventView(msgspec.Struct, frozen=True, omit_defaults=True):
     template_version: int | None = None
 
 
+class HeaderView(msgspec.Struct, frozen=True):
+    name: str
+    value: str
+
+
+class AttachmentView(msgspec.Struct, frozen=True):
+    """`size` in bytes, before it is encoded for its way."""
+
+    filename: str
+    content_type: str
+    size: int
+
+
+class ContentView(msgspec.Struct, frozen=True):
+    """`sent`: this is what was sent; else it is what would be sent now. `headers` are those beside the usual
+    ones. `reason` says why there is no content, when there is none."""
+
+    sent: bool
+    template_version: int | None
+    subject: str | None
+    html: str | None
+    text: str | None
+    headers: list[HeaderView]
+    attachments: list[AttachmentView]
+    reason: str | None
+
+
 class EmailView(msgspec.Struct, frozen=True):
     """`status` is that of all recipients, null when they differ. Recipients of a bcc are among the
     recipients, not in to and cc. `object` and `last_event` are for clients written for Resend: its words for
-    where the first recipient's copy stands."""
+    where the first recipient's copy stands. `content` is there when it is asked for."""
 
     object: Literal["email"]
     id: UUID
@@ -84,6 +111,7 @@ class EmailView(msgspec.Struct, frozen=True):
     expires_at: datetime
     recipients: list[RecipientView]
     timeline: list[EventView]
+    content: ContentView | msgspec.UnsetType = msgspec.UNSET
 
 
 class EmailEntry(msgspec.Struct, frozen=True):
@@ -114,7 +142,7 @@ _read_tags = msgspec.json.Decoder(list[TagView]).decode
 _read_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 
-def email_view(mail: MailRecord) -> EmailView:
+def email_view(mail: MailRecord, content: ContentView | msgspec.UnsetType = msgspec.UNSET) -> EmailView:
     first = mail.jobs[0]
     shown = addressing_from_json(first.addressing, first.to_address)
     statuses = {job.status for job in mail.jobs}
@@ -138,6 +166,7 @@ def email_view(mail: MailRecord) -> EmailView:
         expires_at=first.expires_at,
         recipients=[_recipient(job) for job in mail.jobs],
         timeline=[event_view(event) for event in mail.events],
+        content=content,
     )
 
 

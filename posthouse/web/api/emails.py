@@ -3,8 +3,9 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from http import HTTPStatus
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 import msgspec
 from litestar import Response, get, post
@@ -21,6 +22,7 @@ from posthouse.storage.timeline import EventPlace, EventRecord, MailRecord
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.cursor import from_cursor, to_cursor
 from posthouse.web.api.deps import ApiDeps
+from posthouse.web.api.email_content import content_of
 from posthouse.web.api.email_view import EmailView, EventView, email_view, event_view
 from posthouse.web.api.problems import ApiRequest, HttpError
 from posthouse.web.api.visible import visible_jobs
@@ -28,6 +30,10 @@ from posthouse.web.api.visible import visible_jobs
 _PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
 _decoder = msgspec.json.Decoder(PostedEmail)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,256}")
+
+
+class Include(StrEnum):
+    CONTENT = "content"
 
 
 class EventPage(msgspec.Struct, frozen=True):
@@ -49,12 +55,20 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         )
 
     @get("/emails/{email_id:str}")
-    async def get_email(request: ApiRequest, email_id: FromPath[str]) -> EmailView:
+    async def get_email(
+        request: ApiRequest, email_id: FromPath[str], include: FromQuery[Include | None] = None
+    ) -> EmailView:
+        """`include=content`: with what it was sent as, or would be sent as now."""
         key = await deps.keys.authenticate(request, KeyScope.READ)
         jobs = await visible_jobs(deps.database, key, email_id)
-        return email_view(
-            MailRecord(jobs, await timeline.events_of(deps.database, jobs, timeline.MAX_EVENTS))
-        )
+        mail = MailRecord(jobs, await timeline.events_of(deps.database, jobs, timeline.MAX_EVENTS))
+        match include:
+            case None:
+                return email_view(mail)
+            case Include.CONTENT:
+                return email_view(mail, await content_of(deps, mail, deps.now()))
+            case _:
+                assert_never(include)
 
     @get("/emails/{email_id:str}/events")
     async def list_events(

@@ -8,7 +8,7 @@ from posthouse.intake.rows import Receipt
 from posthouse.storage.keys import KeyScope
 from posthouse.web.api.changes import ChangedEmail, PostedChange
 from posthouse.web.api.email_view import EmailView
-from posthouse.web.api.emails import EventPage
+from posthouse.web.api.emails import EventPage, Include
 from posthouse.web.reference.endpoint import (
     CURSOR,
     LIMIT,
@@ -19,12 +19,14 @@ from posthouse.web.reference.endpoint import (
     Parameter,
     Place,
     path,
+    query,
 )
 
 GROUP: Final = "Emails"
 
 MAIL_ID: Final = "019ab3f0-5d7e-7c41-9f0a-4a6c1f0e2b11"
 ID = path("email_id", str, "A message's id, for all its recipients; or one recipient's.", MAIL_ID)
+INCLUDE = query("include", Include, "`content`: subject, bodies, headers and attachments too.", "content")
 IDEMPOTENCY_KEY = Parameter(
     "Idempotency-Key",
     Place.HEADER,
@@ -144,7 +146,10 @@ ENDPOINTS: Final = (
         "Where a mail stands, and everything that happened to it",
         Body(EmailView, SHOWN),
         KeyScope.READ,
-        parameters=(ID,),
+        "With `include=content` also what the first recipient was sent, composed again from the version of "
+        "the template that it was made from; or what would be sent now, when it was not sent yet. Only the "
+        "date and the token in the way out of the list are new each time.",
+        parameters=(ID, INCLUDE),
         refusals=(HTTPStatus.NOT_FOUND,),
     ),
     Endpoint(
