@@ -23,6 +23,7 @@ from posthouse.config import SendGridAccountSettings, Settings, SmtpAccountSetti
 from posthouse.domain.duration import format_duration
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
+from posthouse.domain.rate import Rate
 from posthouse.intake.policy import policies
 
 _PASSWORD: Final = re.compile(r"(?<=[?&]password=)[^&]*")
@@ -146,10 +147,12 @@ def server_of(relay: SmtpAccountSettings | SendGridAccountSettings) -> str:
 
 
 def _plain(value: object) -> object:
-    """Settings as JSON has them: durations as they are written in the file."""
+    """Settings as JSON has them: durations and rates as they are written in the file."""
     match value:
         case timedelta():
             return format_duration(value)
+        case Rate():
+            return str(value)
         case msgspec.Struct():
             return {name: _plain(item) for name, item in _fields(value)}
         case dict():
