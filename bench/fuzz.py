@@ -1,6 +1,7 @@
 """fuzz: schemathesis asks the API all that its document allows, and much that it does not; none is a 5xx."""
 
 import asyncio
+import os
 import re
 import secrets
 import sys
@@ -17,6 +18,7 @@ from posthouse.storage import keys
 #: Of each operation and phase; about 50,000 requests in all.
 MAX_EXAMPLES = 1500
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
+ROOT = Path(__file__).parents[1]
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -58,6 +60,8 @@ async def fuzz(url: str, key: str, max_examples: int, *, seed: int | None = None
         f"--checks={','.join(CHECKS)}",
         "--generation-database=none",
         *([] if seed is None else [f"--seed={seed}"]),
+        env={**os.environ, "SCHEMATHESIS_HOOKS": "bench.fuzz_hooks"},
+        cwd=ROOT,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )

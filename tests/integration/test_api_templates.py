@@ -106,3 +106,24 @@ async def test_new_mail_may_not_name_an_archived_template(api: ApiHouse) -> None
     assert (await api.call("POST", "/v1/emails", mail)).status == 202
     for way in ("archive", "unarchive"):
         assert (await api.call("POST", f"/v1/templates/nope/{way}")).status == 404
+
+
+async def test_two_versions_are_compared_part_by_part(api: ApiHouse) -> None:
+    await make(api, "t", html="<p>one</p>\n<p>same</p>", variables=[{"name": "a"}])
+    second = {"subject": "s", "html": "<p>two</p>\n<p>same</p>", "variables": [{"name": "a", "default": 1}]}
+    assert (await api.call("POST", "/v1/templates/t/versions", second)).status == 201
+    diff = (await api.call("GET", "/v1/templates/t/diff?from=1&to=2")).json()
+    lines = {
+        part: msgspec.convert(diff[part], Fields)["lines"]
+        for part in ("subject", "html", "text", "variables")
+    }
+    assert lines == {
+        "subject": [],
+        "html": ["@@ -1,2 +1,2 @@", "-<p>one</p>", "+<p>two</p>", " <p>same</p>"],
+        "text": ["@@ -1 +0,0 @@", "-t"],
+        "variables": ["@@ -1 +1 @@", "-a: required", "+a: default 1"],
+    }
+    assert (diff["from"], diff["to"]) == (1, 2)
+    for path in ("t/diff?from=1&to=3", "u/diff?from=1&to=1", f"t/diff?from={10**30}&to=-1"):
+        assert ((await api.call("GET", f"/v1/templates/{path}")).status, path) == (404, path)
+    assert (await api.call("GET", "/v1/templates/t/diff?from=1")).status == 400

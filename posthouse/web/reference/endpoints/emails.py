@@ -162,7 +162,7 @@ ENDPOINTS: Final = (
         KeyScope.READ,
         "An event that is reported late stands where it happened: pages read before do not have it.",
         parameters=(ID, LIMIT, CURSOR),
-        refusals=(HTTPStatus.NOT_FOUND,),
+        refusals=(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY),
     ),
     Endpoint(
         Method.POST,

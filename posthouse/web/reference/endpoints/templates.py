@@ -5,6 +5,7 @@ from typing import Final
 
 from posthouse.storage.keys import KeyScope
 from posthouse.storage.templates import TemplateOrder
+from posthouse.web.api.template_diff import TemplateDiff
 from posthouse.web.api.template_render import PostedDraft, PostedRender, RenderedView
 from posthouse.web.api.template_views import (
     TemplateDetails,
@@ -42,6 +43,14 @@ _TEMPLATE: Final[dict[str, Json]] = {
     "archived_at": None,
     "latest_version": 2,
     "published_version": 2,
+}
+_UNCHANGED: Final[Json] = {"lines": [], "added": 0, "removed": 0, "compared": True, "complete": True}
+_CHANGED: Final[Json] = {
+    "lines": ["@@ -1 +1 @@", "-Your receipt", "+Your receipt, {{ name }}"],
+    "added": 1,
+    "removed": 1,
+    "compared": True,
+    "complete": True,
 }
 _RENDERED: Final[dict[str, Json]] = {
     "subject": "Your receipt, Jane",
@@ -169,6 +178,33 @@ ENDPOINTS: Final = (
         Body(TemplateView, _TEMPLATE),
         KeyScope.MANAGE,
         parameters=(KEY,),
+        refusals=(HTTPStatus.NOT_FOUND,),
+    ),
+    Endpoint(
+        Method.GET,
+        "/v1/templates/{key}/diff",
+        "diff_template",
+        GROUP,
+        "What changed from one version to another",
+        Body(
+            TemplateDiff,
+            {
+                "key": "receipt",
+                "from": 1,
+                "to": 2,
+                "subject": _CHANGED,
+                "html": _UNCHANGED,
+                "text": _UNCHANGED,
+                "variables": _UNCHANGED,
+            },
+        ),
+        KeyScope.READ,
+        "A unified diff of each part. Where too much changed to be compared line by line, it says so.",
+        parameters=(
+            KEY,
+            query("from", int, "The version before.", 1, required=True),
+            query("to", int, "The version after.", 2, required=True),
+        ),
         refusals=(HTTPStatus.NOT_FOUND,),
     ),
     Endpoint(
