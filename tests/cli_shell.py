@@ -44,7 +44,7 @@ class Shell:
             patch.chdir(self.folder)
             for name, value in {**self.environment, **environment}.items():
                 patch.setenv(name, value)
-            patch.setattr(sys, "stdin", io.StringIO(stdin))
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
             return await asyncio.to_thread(_call, words)
 
     async def process(self, *words: str, **environment: str) -> Told:

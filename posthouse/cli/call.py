@@ -6,18 +6,22 @@ JSON on stdout for programs, which is when stdout is no terminal or `--json` is 
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import msgspec
 import typer
 from rich.console import Console, RenderableType
+from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
 from posthouse.config import Settings, load
+from posthouse.domain.errors import InvalidInput
 
 T = TypeVar("T")
 
@@ -37,6 +41,40 @@ class Call:
             sys.stdout.write(msgspec.json.encode(value, order="deterministic").decode() + "\n")
         else:
             Console().print(shown)
+
+
+@contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A bar on stderr, if that is a terminal; moved on by what this gives. `total` None: no end is known."""
+    with Progress(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    stream: BinaryIO
+    size: int | None  # in bytes, where that is known before it is read
+
+
+@contextmanager
+def open_input(path: str) -> Iterator[Input]:
+    """A file, or stdin for "-". Raises InvalidInput when it cannot be read."""
+    if path == "-":
+        yield Input(sys.stdin.buffer, None)
+        return
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(Path(path).open("rb"))
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be read: {error.strerror}.") from error
+        yield Input(stream, os.fstat(stream.fileno()).st_size)
+
+
+def read_input(path: str) -> bytes:
+    """The whole of a file, or of stdin for "-". Raises InvalidInput."""
+    with open_input(path) as source:
+        return source.stream.read()
 
 
 def call_of(context: typer.Context) -> Call:
@@ -62,3 +100,13 @@ def cell(value: object) -> Text:
     """What came from outside, without the control characters that would reach the terminal."""
     text = "" if value is None else str(value)
     return Text("".join(letter if letter.isprintable() else " " for letter in text))
+
+
+def moment(at: datetime) -> str:
+    """To the second, in UTC as everything."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+
+
+def more(cursor: str | None) -> list[Text]:
+    """What stands under a list that does not end here."""
+    return [] if cursor is None else [Text(f"\nThere are more: --cursor {cursor}", overflow="fold")]

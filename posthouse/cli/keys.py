@@ -8,7 +8,7 @@ from uuid import UUID
 import typer
 from rich.text import Text
 
-from posthouse.cli.call import Call, call_of, cell, run, table
+from posthouse.cli.call import Call, call_of, cell, moment, run, table
 from posthouse.cli.reach import reached
 from posthouse.clock import SystemClock
 from posthouse.domain.errors import NotFound
@@ -121,6 +121,6 @@ def _row(key: ApiKey) -> tuple[str, str, str, str, str, str]:
     """One key for people, narrow enough for a terminal of 80 columns."""
     may = ", ".join(sorted(key.scopes))
     whose = " ".join([key.stream or "", *sorted(key.from_domains)]).strip()
-    used = "never" if key.last_used_at is None else f"{key.last_used_at:%Y-%m-%d %H:%M}"
+    used = "never" if key.last_used_at is None else moment(key.last_used_at)
     state = "revoked" if key.revoked_at is not None else "test" if key.sandbox else "live"
     return str(key.api_key_id), key.name, may, whose or "all mail", used, state

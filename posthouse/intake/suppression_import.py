@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -28,16 +28,29 @@ class Imported:
     invalid: int = 0
     errors: tuple[BadLine, ...] = ()  # the first ones
 
+    def how_far(self) -> str:
+        """For whoever must send the rest: a sentence behind what stopped it."""
+        if not self.through:
+            return " Nothing was stored."
+        return f" The lines up to {self.through} were stored; the whole list may be sent again."
+
 
 class SuppressionImport:
     """One list. Each set commits by itself: what ends it half way leaves the sets before, and the whole list
-    may be sent again."""
+    may be sent again. `given`: as with `SuppressionReader`."""
 
-    def __init__(self, db: Database, form: ListFormat, now: datetime, rng: random.Random) -> None:
+    def __init__(
+        self,
+        db: Database,
+        form: ListFormat,
+        now: datetime,
+        rng: random.Random,
+        given: Mapping[str, str] | None = None,
+    ) -> None:
         self._db = db
         self._now = now
         self._rng = rng
-        self._reader = SuppressionReader(form, now)
+        self._reader = SuppressionReader(form, now, given)
         self._entries: list[Suppression] = []
         self._bad: list[BadLine] = []
         self.done = Imported()

@@ -5,7 +5,7 @@ and the rest of the list goes on: one of 100,000 is not sent again for one bad a
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
@@ -22,7 +22,7 @@ _MAX_MESSAGE: Final = 200  # characters: what is wrong, not the line again
 _COLUMNS: Final = frozenset(PostedSuppression.__struct_fields__)
 _BYTE_ORDER_MARK: Final = "\ufeff"
 
-_read_object = msgspec.json.Decoder(PostedSuppression).decode
+_read_object = msgspec.json.Decoder(dict[str, object]).decode
 
 
 class ListFormat(Enum):
@@ -44,11 +44,12 @@ class _BadRow(Exception):
 
 
 class SuppressionReader:
-    """Makes entries of the bytes of one list."""
+    """Makes entries of the bytes of one list. `given`: fields of the lines that do not say them."""
 
-    def __init__(self, form: ListFormat, now: datetime) -> None:
+    def __init__(self, form: ListFormat, now: datetime, given: Mapping[str, str] | None = None) -> None:
         self._form = form
         self._now = now
+        self._given = given or {}
         self._splitter = _Splitter()
         self._columns: list[str] | None = None
         self._begun = False
@@ -84,6 +85,12 @@ class SuppressionReader:
         return True
 
     def _posted(self, text: str) -> PostedSuppression:
+        try:
+            return msgspec.convert({**self._given, **self._fields(text)}, PostedSuppression)
+        except msgspec.ValidationError as error:
+            raise _BadRow(f"{error}.") from error
+
+    def _fields(self, text: str) -> dict[str, object]:
         match self._form:
             case ListFormat.JSON_LINES:
                 return _of_json(text)
@@ -162,18 +169,14 @@ def _cells(text: str) -> list[str]:
         raise _BadRow(f"The line is not CSV: {error}.") from error
 
 
-def _of_cells(cells: list[str], columns: list[str]) -> PostedSuppression:
+def _of_cells(cells: list[str], columns: list[str]) -> dict[str, object]:
     """An empty cell is a field that is left out."""
     if len(cells) != len(columns):
         raise _BadRow(f"The line has {len(cells)} columns where {len(columns)} are expected.")
-    fields = {name: cell.strip() for name, cell in zip(columns, cells, strict=True) if cell.strip()}
-    try:
-        return msgspec.convert(fields, PostedSuppression)
-    except msgspec.ValidationError as error:
-        raise _BadRow(f"{error}.") from error
+    return {name: cell.strip() for name, cell in zip(columns, cells, strict=True) if cell.strip()}
 
 
-def _of_json(text: str) -> PostedSuppression:
+def _of_json(text: str) -> dict[str, object]:
     try:
         return _read_object(text)
     except (ValueError, RecursionError) as error:

@@ -9,7 +9,7 @@ from litestar import post
 from litestar.handlers import HTTPRouteHandler
 
 from posthouse.domain.errors import NotNow
-from posthouse.intake.suppression_import import Imported, SuppressionImport
+from posthouse.intake.suppression_import import SuppressionImport
 from posthouse.intake.suppression_lines import BadLine, ListFormat
 from posthouse.storage.keys import KeyScope
 from posthouse.telemetry import log
@@ -46,7 +46,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         try:
             done = await importing.run(streamed(request, max_bytes=MAX_LIST_BYTES))
         except (HttpError, NotNow) as error:
-            error.message += _how_far(importing.done)
+            error.message += importing.done.how_far()
             raise
         finally:
             log.info(
@@ -58,12 +58,6 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         return BulkReceipt(done.added, done.already, done.invalid, list(done.errors))
 
     return [add_suppressions]
-
-
-def _how_far(done: Imported) -> str:
-    if not done.through:
-        return " Nothing was stored."
-    return f" The lines up to {done.through} were stored; the whole list may be sent again."
 
 
 def _format(request: ApiRequest) -> ListFormat:

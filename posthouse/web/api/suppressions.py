@@ -87,10 +87,10 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         only_scope: _Scope = None,
     ) -> SuppressionPage:
         await deps.keys.authenticate(request, KeyScope.READ)
-        after = None if cursor is None else _place(cursor)
+        after = None if cursor is None else place_at(cursor)
         only = Filter(None if address is None else normalise(address), reason, only_scope)
         entries = await suppressions.page(deps.database, only=only, after=after, limit=limit + 1)
-        return _page(entries, limit)
+        return page_view(entries, limit)
 
     @get("/suppressions/{address:path}")
     async def get_suppressions(request: ApiRequest, address: FromPath[str]) -> AddressView:
@@ -98,7 +98,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         key = normalise(address.removeprefix("/"))
         entries = await suppressions.entries_of(deps.database, key)
         removals = await suppressions.removals_of(deps.database, key, limit=_SHOWN_REMOVALS)
-        return AddressView(key, [view(entry) for entry in entries], [_removal(one) for one in removals])
+        return AddressView(key, [view(entry) for entry in entries], [removal_view(one) for one in removals])
 
     @post("/suppressions", status_code=HTTPStatus.CREATED)
     async def add_suppression(request: ApiRequest) -> SuppressionView:
@@ -117,7 +117,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     ) -> Removed:
         key = await deps.keys.authenticate(request, KeyScope.MANAGE)
         normalised = normalise(address.removeprefix("/"))
-        why = _why(reason)
+        why = why_of(reason)
         if force and not why:
             raise InvalidInput("Removing a complaint needs a reason: add reason=... to force=true.")
         removed = await suppressions.remove(
@@ -129,7 +129,8 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     return [list_suppressions, get_suppressions, add_suppression, remove_suppression]
 
 
-def _why(reason: str) -> str:
+def why_of(reason: str) -> str:
+    """Why an entry is taken away, as it is recorded. Raises InvalidInput."""
     why = reason.strip()
     if len(why) > _MAX_REASON:
         raise InvalidInput(f"A reason has at most {_MAX_REASON} characters.", pointer="/reason")
@@ -137,7 +138,8 @@ def _why(reason: str) -> str:
     return why
 
 
-def _place(cursor: str) -> Place:
+def place_at(cursor: str) -> Place:
+    """Raises InvalidInput."""
     place = from_cursor(cursor, Place)
     for text in (place.address, place.scope, place.reason):
         check_text(text, "")
@@ -146,7 +148,7 @@ def _place(cursor: str) -> Place:
     return place
 
 
-def _page(entries: list[Suppression], size: int) -> SuppressionPage:
+def page_view(entries: list[Suppression], size: int) -> SuppressionPage:
     shown, has_more = entries[:size], len(entries) > size
     return SuppressionPage(
         [view(entry) for entry in shown],
@@ -168,7 +170,7 @@ def view(entry: Suppression) -> SuppressionView:
     )
 
 
-def _removal(removal: Removal) -> RemovalView:
+def removal_view(removal: Removal) -> RemovalView:
     return RemovalView(
         removal.reason,
         removal.scope,
