@@ -6,7 +6,6 @@ one, `*_file` a file.
 """
 
 import os
-import re
 import tomllib
 from collections.abc import Mapping
 from datetime import timedelta
@@ -19,6 +18,7 @@ import msgspec
 from posthouse.domain.duration import is_duration, parse_duration
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
+from posthouse.domain.pointer import ANY, pointer_of, steps_of
 from posthouse.domain.rate import Rate, parse_rate
 from posthouse.domain.sandbox import SANDBOX_ACCOUNT
 from posthouse.domain.stream import Stream
@@ -26,8 +26,6 @@ from posthouse.domain.stream import Stream
 #: Names the read end of a pipe that `posthouse up` holds open: its end means that the parent is gone.
 PARENT_PIPE = "POSTHOUSE_PARENT_PIPE"
 
-_PLACE = re.compile(r"`\$([^`]*)`$")  # where msgspec says that it found an error
-_FIELD = re.compile(r"field `([^`]*)`")
 
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -247,12 +245,14 @@ def _spelled_out(value: object) -> object:
             return value
 
 
+def _converted(table: Mapping[str, object]) -> Settings:
+    return msgspec.convert(_spelled_out(table), Settings, builtin_types=(timedelta,), dec_hook=_own_kind)
+
+
 def settings_from(table: Mapping[str, object], source: str) -> Settings:
     """A configuration table as Settings. Raises Misconfigured, naming the source and the key at fault."""
     try:
-        settings = msgspec.convert(
-            _spelled_out(_with_defaults(table)), Settings, builtin_types=(timedelta,), dec_hook=_own_kind
-        )
+        settings = _converted(_with_defaults(table))
     except (msgspec.ValidationError, ValueError) as error:
         raise Misconfigured(
             f"{source}: {error}. See docs/configuration.md for every key.", pointer=_pointer(error, table)
@@ -302,29 +302,23 @@ def secret(inline: str, env: str, file: str, environ: Mapping[str, str] | None =
 
 
 def _pointer(error: Exception, table: Mapping[str, object]) -> str:
-    """RFC 6901 pointer to the key at fault; "" if that is not known."""
-    place = _PLACE.search(str(error))
-    if place is None:
-        return ""
-    steps = [step for step in re.split(r"[.\[\]]+", place[1].replace("[...]", ".*")) if step]
-    if len(steps) > 1 and steps[1] == "*":
+    """To the key at fault; "" if that is not known."""
+    steps = steps_of(str(error))
+    if len(steps) > 1 and steps[1] == ANY:
         steps[1] = _wrong_alone(steps[0], table)
-    field = _FIELD.search(str(error))
-    steps += [field[1]] if field else []
-    return "".join("/" + step.replace("~", "~0").replace("/", "~1") for step in steps)
+    return pointer_of(steps)
 
 
 def _wrong_alone(section: str, table: Mapping[str, object]) -> str:
-    """Which of the tables of a section is wrong: msgspec does not say it."""
+    """Which of the tables of a section is wrong."""
     entries = _with_defaults(table)[section]
     assert isinstance(entries, dict)
     for name, entry in entries.items():
-        alone = {"streams": {}, "relays": {}, section: {name: _spelled_out(entry)}}
         try:
-            msgspec.convert(alone, Settings, builtin_types=(timedelta,))
+            _converted({"streams": {}, "relays": {}, section: {name: entry}})
         except msgspec.ValidationError:
             return str(name)
-    return "*"
+    return ANY
 
 
 def _with_defaults(table: Mapping[str, object]) -> dict[str, object]:
