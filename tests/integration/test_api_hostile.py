@@ -197,6 +197,5 @@ async def test_all_bodies_together_have_a_bounded_room(api: ApiHouse) -> None:
 async def test_unknown_paths_and_methods_have_problems_too(api: ApiHouse) -> None:
     assert (await api.call("GET", "/v1/nope")).code == "not_found"
     assert (await api.call("PATCH", "/v1/emails")).code == "method_not_allowed"
-    assert (await api.call("GET", "/v1/emails")).status in (404, 405)
     assert_refused(await api.call("POST", "/v1/../etc/passwd", MAIL))
     assert_refused(await api.call("GET", "/v1/templates/" + "x" * 5000))
