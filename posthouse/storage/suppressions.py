@@ -83,18 +83,17 @@ _EVENT_OF = {
 async def page(db: Database, *, only: Filter, after: Place | None, limit: int) -> list[Suppression]:
     """Up to `limit` entries, newest first."""
     start = _BEGINNING if after is None else after
-    return await db.fetch_into(
-        _suppression,
-        "suppression_page",
-        start.added_at,
-        start.address,
-        start.scope,
-        start.reason,
-        only.address,
-        only.reason,
-        only.scope,
-        limit,
-    )
+    place = (start.added_at, start.address, start.scope)
+    if only.address is not None:
+        name = "suppression_page_of_address"
+        wanted: tuple[object, ...] = (*place, start.reason, only.address, only.reason, only.scope)
+    elif only.reason is not None:
+        name = "suppression_page_of_reason"
+        wanted = (*place, only.scope, only.reason)
+    else:
+        name = "suppression_page"
+        wanted = (*place, start.reason, only.scope)
+    return await db.fetch_into(_suppression, name, *wanted, limit)
 
 
 async def entries_of(db: Database, address: AddressKey) -> list[Suppression]:

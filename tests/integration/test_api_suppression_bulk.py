@@ -115,6 +115,38 @@ async def test_two_lists_of_the_same_addresses_do_not_block_each_other(api: ApiH
     assert sum(msgspec.convert(answer.json()["added"], int) for answer in answers) == 3000
 
 
+async def test_entries_of_one_import_are_paged_by_any_filter(api: ApiHouse) -> None:
+    table = "address,reason,scope\n" + "".join(
+        f"p{n}@inbox.test,{'BOUNCE' if n % 2 else 'MANUAL'},{'marketing' if n % 3 else 'all'}\n"
+        for n in range(30)
+    )
+    assert (await send(api, table.encode(), "text/csv")).json()["added"] == 30
+    assert (await api.call("POST", "/v1/suppressions", {"address": "late@inbox.test"})).status == 201
+    everything = {f"p{n}@inbox.test" for n in range(30)}
+    assert await paged(api, "") == ["late@inbox.test", *sorted(everything)]
+    bounced = sorted(f"p{n}@inbox.test" for n in range(1, 30, 2))
+    assert await paged(api, "&reason=BOUNCE") == bounced
+    assert await paged(api, "&scope=all&reason=BOUNCE") == sorted(f"p{n}@inbox.test" for n in range(3, 30, 6))
+    assert await paged(api, "&scope=all") == [
+        "late@inbox.test",
+        *sorted(f"p{n}@inbox.test" for n in range(0, 30, 3)),
+    ]
+    assert await paged(api, "&address=p4@inbox.test&scope=marketing") == ["p4@inbox.test"]
+    assert await paged(api, "&address=p4@inbox.test&reason=BOUNCE") == []
+
+
+async def paged(api: ApiHouse, query: str) -> list[object]:
+    """The addresses of a list, read in pages of four."""
+    found: list[object] = []
+    cursor = ""
+    while True:
+        page = (await api.call("GET", f"/v1/suppressions?limit=4{query}{cursor}")).json()
+        found += [entry["address"] for entry in msgspec.convert(page["data"], list[Fields])]
+        if not page["has_more"]:
+            return found
+        cursor = f"&cursor={page['next_cursor']}"
+
+
 async def test_a_client_that_leaves_half_way_leaves_what_was_stored(api: ApiHouse) -> None:
     place = urlsplit(api.base)
     _, writer = await asyncio.open_connection(place.hostname, place.port)

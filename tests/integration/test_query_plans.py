@@ -165,6 +165,8 @@ def _moves(stock: Stock) -> list[object]:
 
 Arguments = Callable[[Stock], list[object]]
 
+#: Everything in the stock was added before it, at one time.
+_LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
 _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -243,6 +245,20 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
 
 #: What runs on the general pool, whose planner is free.
 GENERAL_CASES: Final[dict[str, Arguments]] = {
+    "suppression_page": lambda s: [_LATEST, "", "", "", None, 50],
+    "suppression_page_of_reason": lambda s: [_LATEST, "", "", None, "SPAM", 50],
+    "suppression_page_of_address": lambda s: [_LATEST, "", "", "", "gone-7@inbox.test", None, None, 50],
+    "suppressions_of": lambda s: ["gone-7@inbox.test"],
+    "suppression_causes": lambda s: [
+        s.old[:8],
+        [timeline.bounds(one)[0] for one in s.old[:8]],
+        [timeline.bounds(one)[1] for one in s.old[:8]],
+        ["bounced"] * 8,
+        [datetime.now(UTC)] * 8,
+        ["BOUNCE"] * 8,
+    ],
+    "lock_suppressions": lambda s: ["gone-7@inbox.test"],
+    "remove_suppressions": lambda s: ["gone-7@inbox.test", datetime.now(UTC), None, "asked"],
     "as_claimed": lambda s: [s.pending[0]],
     "mail_jobs": lambda s: [s.pending[0], *timeline.bounds(s.pending[0])],
     "mail_events": lambda s: [
@@ -260,6 +276,9 @@ GENERAL_CASES: Final[dict[str, Arguments]] = {
 #: They insert without looking, or read tables of a few rows.
 COLD: Final = frozenset(
     {
+        "add_suppression",
+        "import_suppressions",
+        "suppression_removals",
         "published_versions",
         "book",
         "enlist_worker",
@@ -332,6 +351,7 @@ async def test_a_claim_looks_up_what_it_picked_only_where_that_is(stock: Stock) 
 
 def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
     hot_files = {
+        "suppressions.sql",
         "jobs.sql",
         "record.sql",
         "leases.sql",

@@ -1,11 +1,49 @@
 -- name: suppression_page
--- Newest first. $1-$4: the last entry of the page before, or 'infinity' and empty texts; $5: only this
--- address, or null; $6, $7: only this reason, this scope, or null.
+-- Newest first. $1-$4: the last entry of the page before, or 'infinity' and empty texts; $5: only this scope, or
+-- null. Two ranges of the index, since an import gives thousands one time: with "or" between them each page
+-- would walk through all of these.
+SELECT * FROM (
+    (SELECT address_key, reason, scope, source, added_at, expires_at, job_id, note
+     FROM email_suppression
+     WHERE added_at = $1 AND (address_key, scope, reason) > ($2, $3, $4) AND ($5::text IS NULL OR scope = $5)
+     ORDER BY address_key, scope, reason
+     LIMIT $6)
+    UNION ALL
+    (SELECT address_key, reason, scope, source, added_at, expires_at, job_id, note
+     FROM email_suppression
+     WHERE added_at < $1 AND ($5::text IS NULL OR scope = $5)
+     ORDER BY added_at DESC, address_key, scope, reason
+     LIMIT $6)
+) AS found
+ORDER BY added_at DESC, address_key, scope, reason
+LIMIT $6;
+
+-- name: suppression_page_of_reason
+-- The same for the entries with reason $5; $4: only this scope, or null.
+SELECT * FROM (
+    (SELECT address_key, reason, scope, source, added_at, expires_at, job_id, note
+     FROM email_suppression
+     WHERE reason = $5 AND added_at = $1 AND (address_key, scope) > ($2, $3)
+       AND ($4::text IS NULL OR scope = $4)
+     ORDER BY address_key, scope
+     LIMIT $6)
+    UNION ALL
+    (SELECT address_key, reason, scope, source, added_at, expires_at, job_id, note
+     FROM email_suppression
+     WHERE reason = $5 AND added_at < $1 AND ($4::text IS NULL OR scope = $4)
+     ORDER BY added_at DESC, address_key, scope
+     LIMIT $6)
+) AS found
+ORDER BY added_at DESC, address_key, scope
+LIMIT $6;
+
+-- name: suppression_page_of_address
+-- The same for the entries of address $5, which are a handful; $6, $7: only this reason, this scope, or null.
 SELECT address_key, reason, scope, source, added_at, expires_at, job_id, note
 FROM email_suppression
-WHERE added_at <= $1
+WHERE address_key = $5
+  AND added_at <= $1
   AND (added_at < $1 OR (address_key, scope, reason) > ($2, $3, $4))
-  AND ($5::text IS NULL OR address_key = $5)
   AND ($6::text IS NULL OR reason = $6)
   AND ($7::text IS NULL OR scope = $7)
 ORDER BY added_at DESC, address_key, scope, reason
@@ -53,7 +91,7 @@ LIMIT $2;
 -- name: suppression_causes
 -- The mail whose event made an entry, and that event: of its kind the one whose time the entry bears, or the
 -- first. A mail that was dropped with its day is not there any more. $2 and $3 are bounds of the milliseconds
--- of the ids (prunes partitions).
+-- of the ids (prunes partitions). LIMIT 1 keeps the planner from a hash join over all days.
 SELECT c.job_id, c.made, c.type, j.message_id, j.stream, j.from_address, e.occurred_at, e.bounce_class, e.reason,
        e.smtp_code, e.enhanced_code, e.diagnostic
 FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $6::text[])
@@ -61,6 +99,7 @@ FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::text[], $5::timestamptz[], $
 JOIN LATERAL (
     SELECT message_id, stream, from_address FROM email_job
     WHERE job_id = c.job_id AND job_id >= c.first AND job_id < c.past
+    LIMIT 1
 ) j ON true
 LEFT JOIN LATERAL (
     SELECT occurred_at, bounce_class, reason, smtp_code, enhanced_code, diagnostic FROM email_event
