@@ -120,8 +120,8 @@ class HouseSettings(_Settings, frozen=True, kw_only=True):
     worker_ports: dict[Stream, Port] = msgspec.field(
         default_factory=lambda: {Stream.TRANSACTIONAL: 8028, Stream.MARKETING: 8029}
     )
-    #: Largest request body.
-    max_body_bytes: Positive = 10_000_000
+    #: Largest request body: a batch of 500 mails, or one with its attachments.
+    max_body_bytes: Positive = 50_000_000
     #: Most recipients of one mail, To, Cc and Bcc together.
     max_recipients: Positive = 50
 

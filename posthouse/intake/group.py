@@ -6,17 +6,18 @@ little more than one mail; without load a request is a group of its own and wait
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
-from posthouse.domain.errors import InvalidInput, NotNow
+from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import ApiKeyId, ContentId
 from posthouse.domain.stream import Stream
 from posthouse.failpoints import failpoint
 from posthouse.intake.mail import NewMail, OwnContent
+from posthouse.intake.once import Draft, settle
 from posthouse.intake.rows import Moment, RowMaker, Rows
 from posthouse.intake.sandbox import suppressions_wanted
+from posthouse.intake.submission import Idempotency, Outcome, Receipt, Submission
 from posthouse.storage import acceptance, recording
 from posthouse.storage.acceptance import Books, IdempotencyName, KeyInUse, NewContent, Promise
 from posthouse.storage.db import Database, Transaction, TransactionConflict
@@ -24,38 +25,6 @@ from posthouse.storage.db import Database, Transaction, TransactionConflict
 MAX_GROUP_JOBS = 500
 MAX_GROUP_BYTES = 4_000_000  # of bodies and variables
 GROUPS_IN_FLIGHT = 3  # while one waits for its flush the next ones are written
-
-
-@dataclass(frozen=True, slots=True)
-class Idempotency:
-    """The client's key, and the digest of the body it came with."""
-
-    key: str
-    body_hash: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """One request: a mail that was found good, by whom, and the key under which it may be repeated."""
-
-    api_key_id: ApiKeyId
-    mail: NewMail
-    idempotency: Idempotency | None = None
-
-    @property
-    def name(self) -> IdempotencyName | None:
-        return None if self.idempotency is None else IdempotencyName(self.api_key_id, self.idempotency.key)
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The answer to a request, byte for byte, and whether it was given before."""
-
-    body: bytes
-    replayed: bool = False
-
-
-Outcome: TypeAlias = Receipt | Exception
 
 
 @dataclass(slots=True, eq=False)
@@ -103,27 +72,37 @@ class Intake:
         self._now_ms = now_ms
         self._accepted = accepted
         self._queue: deque[_Waiting] = deque()
-        self._leaders: dict[IdempotencyName, _Waiting] = {}
+        self._under_way: dict[IdempotencyName, _Waiting] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._committing = 0
 
     async def accept(self, submission: Submission) -> Receipt:
-        """Store a mail and return the answer to it; the stored one if its idempotency key is known.
+        """Store a request's mails and return the answer to it; the stored one if its key is known.
 
-        Raises InvalidInput for a key that came with another body, KeyInUse, NotNow: the mail may then have
+        Raises InvalidInput for a key that came with another body, KeyInUse, NotNow: the mails may then have
         been stored, if the database went away in the middle of a commit; with an idempotency key it is safe
         to ask again.
         """
-        name = submission.name
-        if name is None:
-            return await self._enter(submission).receipt()
-        return await self._accept_once(name, submission)
+        names = submission.names
+        if names:
+            await self._alone(names)
+        waiting = self._enter(submission)
+        for name in names:
+            self._under_way[name] = waiting
+        if names:
+            waiting.outcome.add_done_callback(lambda _: self._done_with(names))
+        return await waiting.receipt()
+
+    async def promises(self, api_key_id: ApiKeyId, keys: Iterable[str]) -> dict[str, Promise]:
+        """What is known of these idempotency keys. Raises NotNow."""
+        names = sorted({IdempotencyName(api_key_id, key) for key in keys})
+        async with self._database.session() as session:
+            found = await acceptance.stored_answers(session, names)
+        return {name.key: promise for name, promise in found.items()}
 
     async def recall(self, api_key_id: ApiKeyId, idempotency: Idempotency) -> Receipt | None:
         """The answer that was given to the same request before, if there is one. Raises NotNow."""
-        name = IdempotencyName(api_key_id, idempotency.key)
-        async with self._database.session() as session:
-            promise = (await acceptance.stored_answers(session, [name])).get(name)
+        promise = (await self.promises(api_key_id, [idempotency.key])).get(idempotency.key)
         if promise is None or promise.body_hash != idempotency.body_hash:
             return None
         return Receipt(promise.response, replayed=True)
@@ -133,21 +112,17 @@ class Intake:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _accept_once(self, name: IdempotencyName, submission: Submission) -> Receipt:
-        """Of those that come with one key at one time the first leads: the others get its answer, and it is
-        never in two transactions that would wait for each other."""
-        leader = self._leaders.get(name)
-        while leader is not None:
-            outcome = await asyncio.shield(leader.outcome)
-            if isinstance(outcome, Receipt):
-                return _returned(_repeated(submission, _promise(leader.submission, outcome.body)))
-            if isinstance(outcome, NotNow) or leader.submission.idempotency == submission.idempotency:
+    async def _alone(self, names: Collection[IdempotencyName]) -> None:
+        """Wait for those of this process that came before under one of these keys: then their answer is
+        stored. Two of them must not meet in one transaction, nor in two that would wait for each other."""
+        while (before := next((self._under_way[n] for n in names if n in self._under_way), None)) is not None:
+            outcome = await asyncio.shield(before.outcome)
+            if isinstance(outcome, NotNow):
                 raise outcome
-            leader = self._leaders.get(name)
-        waiting = self._enter(submission)
-        self._leaders[name] = waiting
-        waiting.outcome.add_done_callback(lambda _: self._leaders.pop(name, None))
-        return await waiting.receipt()
+
+    def _done_with(self, names: Collection[IdempotencyName]) -> None:
+        for name in names:
+            del self._under_way[name]
 
     def _enter(self, submission: Submission) -> _Waiting:
         waiting = _Waiting(submission)
@@ -199,38 +174,15 @@ class Intake:
 
     async def _store(self, submissions: Sequence[Submission]) -> _Stored:
         moment = Moment(self._now_ms())
-        rows = self._rows.make([submission.mail for submission in submissions], moment)
+        rows = iter(self._rows.make([e.mail for s in submissions for e in s.entries], moment))
+        drafts = [Draft(s, tuple(next(rows) for _ in s.entries)) for s in submissions]
         async with self._database.transaction() as tx:
-            earlier = await _claim_keys(tx, submissions, rows)
-            new = [r for s, r in zip(submissions, rows, strict=True) if s.name not in earlier]
+            settled = await settle(tx, drafts)
+            new = [r for one in settled for r in one.new]
             books = Books(Counter(job.stream for r in new for job in r.jobs))
             await _insert(tx, new, books, moment)
             failpoint("api.before_commit")
-        return _Stored(
-            [_outcome(s, r, earlier) for s, r in zip(submissions, rows, strict=True)],
-            books,
-        )
-
-
-async def _claim_keys(
-    tx: Transaction, submissions: Sequence[Submission], rows: Sequence[Rows]
-) -> dict[IdempotencyName, Promise]:
-    """The promises made earlier under the keys of these requests; the other keys now stand for them."""
-    wanted = {
-        submission.name: _promise(submission, r.response)
-        for submission, r in zip(submissions, rows, strict=True)
-        if submission.name is not None
-    }
-    if not wanted:
-        return {}
-    lost = sorted(wanted.keys() - await acceptance.claim_keys(tx, wanted))
-    if not lost:
-        return {}
-    answers = await acceptance.stored_answers(tx, lost)
-    if len(answers) < len(lost):
-        # It was there a moment ago: its time was over, and it was cleared away in between.
-        raise TransactionConflict("An idempotency key ran out at this moment; ask again.")
-    return answers
+        return _Stored([one.outcome for one in settled], books)
 
 
 async def _insert(tx: Transaction, rows: Sequence[Rows], books: Books, moment: Moment) -> None:
@@ -268,31 +220,15 @@ def _next_group(queue: deque[_Waiting]) -> list[_Waiting]:
 
 
 def _weight(waiting: _Waiting) -> tuple[int, int]:
-    mail = waiting.submission.mail
+    weights = [_weight_of(entry.mail) for entry in waiting.submission.entries]
+    return sum(jobs for jobs, _ in weights), sum(size for _, size in weights)
+
+
+def _weight_of(mail: NewMail) -> tuple[int, int]:
     jobs = len(mail.recipients)
     if isinstance(mail.body, OwnContent):
         return jobs, len(mail.body.html or "") + len(mail.body.text or "")
     return jobs, jobs * len(mail.body.variables)
-
-
-def _promise(submission: Submission, response: bytes) -> Promise:
-    body_hash = b"" if submission.idempotency is None else submission.idempotency.body_hash
-    return Promise(body_hash, response)
-
-
-def _outcome(submission: Submission, rows: Rows, earlier: Mapping[IdempotencyName, Promise]) -> Outcome:
-    promise = None if submission.name is None else earlier.get(submission.name)
-    return Receipt(rows.response) if promise is None else _repeated(submission, promise)
-
-
-def _repeated(submission: Submission, promise: Promise) -> Outcome:
-    """What a request gets whose key is known: the answer of then, if it asks for the same."""
-    if submission.idempotency is not None and submission.idempotency.body_hash == promise.body_hash:
-        return Receipt(promise.response, replayed=True)
-    return InvalidInput(
-        "This Idempotency-Key came before with another body: use a new key for a new mail.",
-        code="invalid_idempotent_request",
-    )
 
 
 def _returned(outcome: Outcome) -> Receipt:

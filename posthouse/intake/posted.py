@@ -69,6 +69,8 @@ class PostedEmail(_Posted, frozen=True, kw_only=True):
     headers: Annotated[dict[str, str], msgspec.Meta(max_length=50)] = {}
     tracking: bool = True
     attachments: list[PostedAttachment] = []
+    #: For mails of a batch; a mail by itself has the header Idempotency-Key, which wins.
+    idempotency_key: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,256}\Z")] | None = None
 
 
 def fingerprint(posted: PostedEmail) -> bytes:
@@ -81,5 +83,5 @@ def fingerprint(posted: PostedEmail) -> bytes:
     if template is not None:
         variables = msgspec.json.decode(template.variables)
         template = msgspec.structs.replace(template, variables=msgspec.Raw(b"{}"))
-    plain = msgspec.structs.replace(posted, template=template)
+    plain = msgspec.structs.replace(posted, template=template, idempotency_key=None)
     return hashlib.sha256(msgspec.json.encode([plain, variables], order="sorted")).digest()

@@ -128,6 +128,17 @@ async def stored_answers(
     return dict(rows)
 
 
+async def give_back_keys(tx: Transaction, names: Sequence[IdempotencyName]) -> None:
+    """Free keys again that this transaction has claimed."""
+    if names:
+        await tx.execute("give_back_keys", [n.api_key_id for n in names], [n.key for n in names])
+
+
+async def correct_answer(tx: Transaction, name: IdempotencyName, response: bytes) -> None:
+    """Put another answer under a key that this transaction has claimed."""
+    await tx.execute("correct_answer", name.api_key_id, name.key, response)
+
+
 async def insert_contents(tx: Transaction, contents: Mapping[ContentId, NewContent]) -> None:
     rows = [contents[content_id] for content_id in sorted(contents)]
     await tx.execute(

@@ -14,11 +14,13 @@ from litestar.types import ASGIApp
 from posthouse.domain.errors import PosthouseError
 from posthouse.web import webhooks
 from posthouse.web.api import (
+    batch,
     changes,
     email_list,
     emails,
     health,
     keys,
+    sending,
     suppression_bulk,
     suppression_why,
     suppressions,
@@ -57,6 +59,8 @@ def build_api(deps: ApiDeps) -> ASGIApp:
 def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     """The routes under /v1; web/reference describes each."""
     return [
+        *sending.routes(deps),
+        *batch.routes(deps),
         *emails.routes(deps),
         *email_list.routes(deps),
         *changes.routes(deps),

@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,9 +14,10 @@ from api_house import create_key, digest, looking, ready_clock
 from posthouse.domain.errors import InvalidInput, NotNow
 from posthouse.domain.ids import AddressKey, day_of
 from posthouse.domain.stream import Stream
-from posthouse.intake.group import MAX_GROUP_JOBS, Idempotency, Intake, Submission
+from posthouse.intake.group import MAX_GROUP_JOBS, Intake
 from posthouse.intake.mail import NewMail, OwnContent, Recipient
 from posthouse.intake.rows import Moment, RowMaker
+from posthouse.intake.submission import Entry, Idempotency, Receipt, Result, Submission, one_mail
 from posthouse.storage import acceptance
 from posthouse.storage.acceptance import IdempotencyName, KeyInUse, Promise
 from posthouse.storage.db import Database, PoolKind, Wire, open_pool
@@ -73,7 +74,7 @@ class House:
         )
 
     def post(self, mail: NewMail, idempotency: Idempotency | None = None) -> Submission:
-        return Submission(self.key.api_key_id, mail, idempotency)
+        return one_mail(self.key.api_key_id, mail, idempotency)
 
 
 @pytest_asyncio.fixture
@@ -151,11 +152,43 @@ async def test_a_key_with_another_body_is_refused_at_once_and_later(house: House
     await assert_books(wire, 1)
 
 
+def _told(results: Sequence[Result]) -> bytes:
+    return b" ".join(r.body if isinstance(r, Receipt) else r.code.encode() for r in results)
+
+
+async def test_a_mail_of_a_batch_whose_key_was_lost_meanwhile_is_an_error_in_an_answer_that_is_kept(
+    house: House, wire: Wire
+) -> None:
+    taken = await house.intake().accept(house.post(mail(), named("taken", "theirs")))
+    entries = (
+        Entry(mail("a@inbox.test"), named("free")),
+        Entry(mail("b@inbox.test"), named("taken", "ours")),
+        Entry(mail("c@inbox.test"), named("taken", "theirs")),
+    )
+    batch = Submission(house.key.api_key_id, entries, named("whole"), _told)
+    receipt = await house.intake().accept(batch)
+    free = await house.intake().recall(house.key.api_key_id, named("free"))
+    assert free is not None
+    assert receipt.body == b" ".join([free.body, b"invalid_idempotent_request", taken.body])
+    again = await house.intake().accept(batch)
+    assert (again.body, again.replayed) == (receipt.body, True)
+    await assert_books(wire, 2)
+
+
+async def test_a_batch_that_is_known_leaves_the_keys_of_its_mails_free(house: House, wire: Wire) -> None:
+    await house.intake().accept(house.post(mail(), named("whole")))
+    entries = (Entry(mail("a@inbox.test"), named("new")),)
+    with pytest.raises(InvalidInput, match="another body"):
+        await house.intake().accept(Submission(house.key.api_key_id, entries, named("whole", "other"), _told))
+    assert await wire.value(int, "keys") == 1
+    await assert_books(wire, 1)
+
+
 async def test_the_key_of_one_client_is_nothing_to_another(house: House, wire: Wire) -> None:
     stranger, _ = await create_key(house.database, None, [])
     intake = house.intake()
     ours = await intake.accept(house.post(mail(), named("k", "ours")))
-    theirs = await intake.accept(Submission(stranger.api_key_id, mail(), named("k", "theirs")))
+    theirs = await intake.accept(one_mail(stranger.api_key_id, mail(), named("k", "theirs")))
     assert not theirs.replayed
     assert ours.body != theirs.body
     assert await intake.recall(stranger.api_key_id, named("k", "ours")) is None

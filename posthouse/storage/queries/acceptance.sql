@@ -15,6 +15,16 @@ SELECT k.api_key_id, k.key, k.body_hash, k.response
 FROM unnest($1::uuid[], $2::text[]) AS wanted (api_key_id, key)
 JOIN idempotency_key k ON k.api_key_id = wanted.api_key_id AND k.key = wanted.key;
 
+-- name: give_back_keys
+-- Keys that this transaction has just claimed and does not need.
+DELETE FROM idempotency_key k
+USING unnest($1::uuid[], $2::text[]) AS given (api_key_id, key)
+WHERE k.api_key_id = given.api_key_id AND k.key = given.key;
+
+-- name: correct_answer
+-- Of a key that this transaction has just claimed.
+UPDATE idempotency_key SET response = $3 WHERE api_key_id = $1 AND key = $2;
+
 -- name: insert_contents
 -- In key order; equal bodies of one day meet in one row.
 INSERT INTO email_content (content_id, html, text)

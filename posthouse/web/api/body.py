@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _READ_SECONDS = 30.0
 _STREAM_SECONDS = 600.0
-_ROOM_BYTES = 64_000_000  # for the bodies of all requests together
+_ROOM_BYTES = 128_000_000  # for the bodies of all requests together
 
 _WHERE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`\Z")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]|\[\.\.\.\]")

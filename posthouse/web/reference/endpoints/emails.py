@@ -6,6 +6,7 @@ from typing import Final
 from posthouse.intake.posted import PostedEmail
 from posthouse.intake.rows import Receipt
 from posthouse.storage.keys import KeyScope
+from posthouse.web.api.batch import BatchReceipt, PostedBatch, Validation
 from posthouse.web.api.changes import ChangedEmail, PostedChange
 from posthouse.web.api.email_view import EmailView
 from posthouse.web.api.emails import EventPage, Include
@@ -136,6 +137,31 @@ ENDPOINTS: Final = (
         status=HTTPStatus.ACCEPTED,
         parameters=(IDEMPOTENCY_KEY,),
         posts=(Body(PostedEmail, MAIL),),
+        refusals=(HTTPStatus.CONFLICT,),
+    ),
+    Endpoint(
+        Method.POST,
+        "/v1/emails/batch",
+        "send_batch",
+        GROUP,
+        "Send up to 500 mails",
+        Body(BatchReceipt, {"data": [{"id": MAIL_ID}], "errors": []}),
+        KeyScope.SEND,
+        "Stored whole or not at all. Each mail may have an `idempotency_key` of its own. Strict: one bad "
+        "mail refuses the batch. Permissive: the good ones are accepted, `errors` has the others by their "
+        "place.",
+        status=HTTPStatus.ACCEPTED,
+        parameters=(
+            IDEMPOTENCY_KEY,
+            Parameter(
+                "x-batch-validation",
+                Place.HEADER,
+                Validation,
+                "What one bad mail does to the others.",
+                "strict",
+            ),
+        ),
+        posts=(Body(list[PostedEmail] | PostedBatch, [MAIL]),),
         refusals=(HTTPStatus.CONFLICT,),
     ),
     Endpoint(
