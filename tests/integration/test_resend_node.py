@@ -57,6 +57,8 @@ class Replies(msgspec.Struct):
     waiting: Reply
     cancelled: Reply
     ended: Reply
+    batch: Reply
+    permissive: Reply
     listed: Reply
     errors: dict[str, Reply]
 
@@ -112,6 +114,13 @@ if INSTALLED is not None:
         assert replies.again.headers["idempotent-replayed"] == "true"
         assert (replies.listed.good["object"], replies.listed.good["has_more"]) == ("list", True)
 
+    async def test_batches_are_strict_or_permissive(replies: Replies) -> None:
+        ids = msgspec.convert(replies.batch.good["data"], list[dict[str, str]])
+        assert len({each["id"] for each in ids}) == 2
+        assert len(msgspec.convert(replies.permissive.good["data"], list[object])) == 1
+        errors = msgspec.convert(replies.permissive.good["errors"], list[dict[str, object]])
+        assert [error["index"] for error in errors] == [0]
+
     async def test_what_waits_is_moved_and_cancelled(replies: Replies) -> None:
         assert replies.moved.good["id"] == replies.scheduled.good["id"]
         assert msgspec.convert(replies.waiting.good["scheduled_at"], datetime) == replies.moved_to
@@ -123,6 +132,7 @@ if INSTALLED is not None:
         assert {name: (error.name, error.status) for name, error in refusals.items() if error} == {
             "missing_required_field": ("missing_required_field", 422),
             "validation_error": ("validation_error", 422),
+            "strict_batch": ("validation_error", 422),
             "invalid_api_key": ("invalid_api_key", 403),
             "not_found": ("not_found", 404),
             "invalid_idempotent_request": ("invalid_idempotent_request", 422),

@@ -142,6 +142,26 @@ async def test_scheduled_moved_and_cancelled(api: ApiHouse) -> None:
     assert gone.code == 409
 
 
+async def test_a_batch_is_taken_whole_or_not_at_all(api: ApiHouse) -> None:
+    options: resend.Batch.SendOptions = {"idempotency_key": "orders"}
+    sent = await call(lambda: resend.Batch.send([MAIL, mail(to="john@inbox.test")], options))
+    again = await call(lambda: resend.Batch.send([MAIL, mail(to="john@inbox.test")], options))
+    assert [each["id"] for each in again["data"]] == [each["id"] for each in sent["data"]]
+    assert [(await shown(each["id"]))["to"] for each in sent["data"]] == [
+        ["jane@inbox.test"],
+        ["john@inbox.test"],
+    ]
+    error = await refused(ValidationError, lambda: resend.Batch.send([MAIL, mail(to="nobody")]))
+    assert error.message.startswith("/1/to: ")
+
+
+async def test_a_permissive_batch_says_which_mails_are_wrong(api: ApiHouse) -> None:
+    options: resend.Batch.SendOptions = {"batch_validation": "permissive"}
+    sent = await call(lambda: resend.Batch.send([mail(to="nobody"), MAIL], options))
+    assert [(await shown(each["id"]))["to"] for each in sent["data"]] == [["jane@inbox.test"]]
+    assert [each["index"] for each in sent["errors"]] == [0]
+
+
 async def test_an_id_that_is_not_the_one_of_the_path_is_refused(api: ApiHouse) -> None:
     sent = await call(lambda: resend.Emails.send(mail(scheduled_at=later(1).isoformat())))
     change = {"id": "another", "scheduled_at": later(2).isoformat()}

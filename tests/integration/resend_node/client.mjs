@@ -37,10 +37,13 @@ const answers = {
   waiting: await resend.emails.get(scheduled.data.id),
   cancelled: await resend.emails.cancel(scheduled.data.id),
   ended: await resend.emails.get(scheduled.data.id),
+  batch: await resend.batch.send([mail, { ...mail, to: "john@inbox.test" }]),
+  permissive: await resend.batch.send([{ ...mail, to: "nobody" }, mail], { batchValidation: "permissive" }),
   listed: await resend.emails.list({ limit: 1 }),
   errors: {
     missing_required_field: await resend.emails.send({ ...mail, subject: undefined }),
     validation_error: await resend.emails.send({ ...mail, to: "nobody" }),
+    strict_batch: await resend.batch.send([mail, { ...mail, to: "nobody" }]),
     invalid_api_key: await stranger.emails.send(mail),
     not_found: await resend.emails.get(nobodys),
     invalid_idempotent_request: await resend.emails.send({ ...mail, subject: "Other" }, keyed),
