@@ -102,6 +102,15 @@ def cell(value: object) -> Text:
     return Text("".join(letter if letter.isprintable() else " " for letter in text))
 
 
+#: How times are given: a day, or a time of it, in UTC if it has no offset.
+MOMENTS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S%z", "%Y-%m-%dT%H:%M", "%Y-%m-%dT%H:%M%z"]
+
+
+def in_utc(given: datetime) -> datetime:
+    """A time that was given as one of MOMENTS."""
+    return given.replace(tzinfo=UTC) if given.tzinfo is None else given.astimezone(UTC)
+
+
 def moment(at: datetime) -> str:
     """To the second, in UTC as everything."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S}"

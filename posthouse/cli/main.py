@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from posthouse.cli import audit, config, emails, keys, migrate, send, serve, suppressions, up
+from posthouse.cli import audit, config, emails, keys, migrate, send, serve, suppressions, templates, up
 from posthouse.cli.call import Call, call_of
 from posthouse.cli.demo import command as demo
 from posthouse.cli.doctor import command as doctor
@@ -47,7 +47,7 @@ def show_version(context: typer.Context) -> None:
     call_of(context).answer({"version": found}, f"posthouse {found}")
 
 
-for command in (up, demo, serve, migrate, send, emails, suppressions, keys, config, doctor, audit):
+for command in (up, demo, serve, migrate, send, emails, templates, suppressions, keys, config, doctor, audit):
     command.register(app)
 
 

@@ -3,7 +3,7 @@
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final
 from uuid import UUID
@@ -12,7 +12,19 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from posthouse.cli.call import Call, call_of, cell, moment, more, open_input, progress, run, table
+from posthouse.cli.call import (
+    MOMENTS,
+    Call,
+    call_of,
+    cell,
+    in_utc,
+    moment,
+    more,
+    open_input,
+    progress,
+    run,
+    table,
+)
 from posthouse.cli.exits import Exit
 from posthouse.cli.reach import reached
 from posthouse.clock import SystemClock
@@ -82,7 +94,11 @@ def add(
         typer.Option(help="Which mail it stops (default: marketing for UNSUBSCRIBE, else all)."),
     ] = None,
     expires_at: Annotated[
-        datetime | None, typer.Option(help="Until when (UTC); never for SPAM (default: for good).")
+        datetime | None,
+        typer.Option(
+            formats=MOMENTS,
+            help="Until when, in UTC if it has no offset; never for SPAM (default: for good).",
+        ),
     ] = None,
     note: Annotated[str, typer.Option(help="In your words; it stays with the entry.")] = "",
 ) -> None:
@@ -92,7 +108,7 @@ def add(
         address=address,
         reason=reason,
         scope=scope,
-        expires_at=None if expires_at is None else expires_at.replace(tzinfo=UTC),
+        expires_at=None if expires_at is None else in_utc(expires_at),
         note=note,
     )
     entry = suppression_of(posted, SuppressionSource.API, SystemClock().now())

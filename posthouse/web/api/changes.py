@@ -16,7 +16,7 @@ from posthouse.domain.ids import JobId
 from posthouse.domain.job import OPEN_STATES, Status
 from posthouse.domain.stream import Stream
 from posthouse.intake.validate import MAX_AHEAD
-from posthouse.status.changes import Changed
+from posthouse.status.changes import Changed, Changes
 from posthouse.storage.keys import KeyScope
 from posthouse.storage.timeline import JobRecord
 from posthouse.web.api.body import decode, refuse_other_than_json
@@ -57,9 +57,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         key = await deps.keys.authenticate(request, KeyScope.SEND)
         jobs = await visible_jobs(deps.database, key, email_id)
         reason = f"cancelled over the API with the key {key.name}"
-        changed = await deps.changes.cancel(_ids(jobs), reason, deps.now())
-        _refuse_unless_done(changed)
-        return _view(jobs, changed)
+        return await cancel(deps.changes, jobs, reason, deps.now())
 
     @patch("/emails/{email_id:str}", status_code=HTTPStatus.OK)
     async def reschedule_email(request: ApiRequest, email_id: FromPath[str]) -> ChangedEmail:
@@ -73,15 +71,30 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
             raise InvalidInput("This is not the id in the path. Leave it out, or repeat it.", pointer="/id")
         jobs = await visible_jobs(deps.database, key, email_id)
         now = deps.now()
-        _refuse_unless_within_its_life(jobs[0], max(wanted, now))
-        scheduled_at = wanted.astimezone(UTC) if wanted > now else None
-        changed = await deps.changes.reschedule(_ids(jobs), scheduled_at or now, scheduled_at)
-        _refuse_unless_done(changed)
-        if scheduled_at is None:
+        changed = await reschedule(deps.changes, jobs, wanted, now)
+        if wanted <= now:
             deps.jobs_due(Stream(jobs[0].stream))
-        return _view(jobs, changed)
+        return changed
 
     return [cancel_email, reschedule_email]
+
+
+async def cancel(changes: Changes, jobs: Sequence[JobRecord], reason: str, now: datetime) -> ChangedEmail:
+    """Raises Conflict when nothing of it could be cancelled, NotNow."""
+    changed = await changes.cancel(_ids(jobs), reason, now)
+    _refuse_unless_done(changed)
+    return _view(jobs, changed)
+
+
+async def reschedule(
+    changes: Changes, jobs: Sequence[JobRecord], wanted: datetime, now: datetime
+) -> ChangedEmail:
+    """To `wanted`, or now if that has passed. Raises InvalidInput, NotNow, Conflict when nothing is moved."""
+    _refuse_unless_within_its_life(jobs[0], max(wanted, now))
+    scheduled_at = wanted.astimezone(UTC) if wanted > now else None
+    changed = await changes.reschedule(_ids(jobs), scheduled_at or now, scheduled_at)
+    _refuse_unless_done(changed)
+    return _view(jobs, changed)
 
 
 def _ids(jobs: Sequence[JobRecord]) -> list[JobId]:

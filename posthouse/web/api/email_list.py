@@ -62,7 +62,7 @@ class _Cursor(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class Place:
     """Where a page begins; `at` None: at the newest mail."""
 
     at: UUID | None
@@ -110,11 +110,11 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         )
         wanted = await _filter(deps, key, asked)
         if wanted is None:
-            return _page(NOTHING, Way.OLDER, "")
-        name = _name_of(wanted)
+            return page_view(NOTHING, Way.OLDER, "")
+        name = list_name(wanted)
         place = _place(asked, name)
         page = await listing.page(deps.database, wanted, place=place.at, way=place.way, limit=limit)
-        return _page(page, place.way, name)
+        return page_view(page, place.way, name)
 
     return [list_emails]
 
@@ -139,7 +139,7 @@ async def _filter(deps: ApiDeps, key: ApiKey, asked: _Asked) -> Filter | None:
         from_domains=key.from_domains,
         statuses=None if asked.status is None else _statuses(asked.status),
         recipient=None if asked.recipient is None else normalise(asked.recipient),
-        tags=_tags(asked.tags),
+        tags=tags_of(asked.tags),
         campaign=None if asked.campaign_id is None else CampaignId(_uuid("campaign_id", asked.campaign_id)),
         since=FIRST if asked.since is None else first_of_moment(_moment("since", asked.since)),
         until=LAST if asked.until is None else first_of_moment(_moment("until", asked.until)),
@@ -173,7 +173,8 @@ def _statuses(text: str) -> frozenset[Status]:
         ) from None
 
 
-def _tags(texts: list[str]) -> tuple[tuple[str, str], ...]:
+def tags_of(texts: list[str]) -> tuple[tuple[str, str], ...]:
+    """Raises InvalidInput."""
     if len(texts) > MAX_TAGS:
         raise InvalidInput(f"A mail has at most {MAX_TAGS} tags.")
     return tuple(sorted({_tag(text) for text in texts}))
@@ -206,29 +207,34 @@ def _uuid(name: str, text: str) -> UUID:
         raise InvalidInput(f"{name} is an id like 0190163d-8694-739b-aea5-966c26f8ad91.") from None
 
 
-def _place(asked: _Asked, of: str) -> _Place:
+def _place(asked: _Asked, of: str) -> Place:
     """`after` and `before` are ids of mails: on from there to older ones, or back to newer ones."""
     if [asked.cursor, asked.after, asked.before].count(None) < 2:
         raise InvalidInput("Give one of cursor, after and before.")
     if asked.cursor is not None:
-        cursor = from_cursor(asked.cursor, _Cursor)
-        if cursor.of != of:
-            raise InvalidInput(
-                "This cursor is of another list: ask with the filters and the key that you got it with.",
-                code="invalid_cursor",
-            )
-        return _Place(cursor.at, cursor.way)
+        return place_at(asked.cursor, of)
     if asked.before is not None:
-        return _Place(_uuid("before", asked.before), Way.NEWER)
-    return _Place(None if asked.after is None else _uuid("after", asked.after), Way.OLDER)
+        return Place(_uuid("before", asked.before), Way.NEWER)
+    return Place(None if asked.after is None else _uuid("after", asked.after), Way.OLDER)
 
 
-def _name_of(wanted: Filter) -> str:
+def place_at(cursor: str, of: str) -> Place:
+    """Where a list goes on. Raises InvalidInput for a cursor of another one."""
+    found = from_cursor(cursor, _Cursor)
+    if found.of != of:
+        raise InvalidInput(
+            "This cursor is of another list: ask with the filters and the key that you got it with.",
+            code="invalid_cursor",
+        )
+    return Place(found.at, found.way)
+
+
+def list_name(wanted: Filter) -> str:
     """Short, and the same for the same filter in every process."""
     return hashlib.sha256(msgspec.json.encode(wanted, order="deterministic")).hexdigest()[:12]
 
 
-def _page(page: Page, way: Way, of: str) -> EmailPage:
+def page_view(page: Page, way: Way, of: str) -> EmailPage:
     return EmailPage(
         object="list",
         data=[email_entry(job) for job in page.jobs],

@@ -41,13 +41,13 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         before = await templates.version(deps.database, template, version_number(old))
         after = await templates.version(deps.database, template, version_number(new))
         return await asyncio.to_thread(
-            _diff, template.key, before, after
+            diff_of, template.key, before, after
         )  # hundreds of milliseconds at worst
 
     return [diff]
 
 
-def _diff(key: str, old: StoredVersion, new: StoredVersion) -> TemplateDiff:
+def diff_of(key: str, old: StoredVersion, new: StoredVersion) -> TemplateDiff:
     return TemplateDiff(
         key=key,
         old_version=old.version,

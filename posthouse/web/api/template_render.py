@@ -21,6 +21,7 @@ from posthouse.domain.stream import Stream
 from posthouse.domain.template import TemplateVersion
 from posthouse.intake.plain_json import check_json, check_text, read_object
 from posthouse.storage import templates
+from posthouse.storage.db import Database
 from posthouse.storage.keys import ApiKey, KeyScope
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.deps import ApiDeps
@@ -28,7 +29,7 @@ from posthouse.web.api.problems import ApiRequest
 from posthouse.web.api.template_views import template_key
 from posthouse.web.api.templates import PostedVariable, declared_variables
 
-_NOBODY = Mailbox("reader@example.com")
+NOBODY = Mailbox("reader@example.com")
 _MAX_BODY = 1_000_000  # characters of one part of what is not stored: a mail holds no more HTML
 _NOT_STORED = TemplateId(0)  # stored templates begin with 1
 
@@ -92,10 +93,10 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
             posted = decode(body, _render_decoder)
-            version = await _stored(deps, template_key(key), posted.version)
+            version = await stored_version(deps.database, template_key(key), posted.version)
             wanted, now = _wanted(deps, api_key, version, posted), deps.now()
             made = await deps.composer.run(lambda composer: preview(composer, wanted, now))
-        return _view(made, version.version)
+        return rendered_view(made, version.version)
 
     @post("/templates/render", status_code=HTTPStatus.OK)
     async def render_draft(request: ApiRequest) -> RenderedView:
@@ -106,16 +107,16 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
             version = _draft(posted, numbers)
             wanted, now = _wanted(deps, api_key, version, posted), deps.now()
             made = await deps.composer.run(lambda composer: preview_once(composer, wanted, now))
-        return _view(made, None)
+        return rendered_view(made, None)
 
     return [render_stored, render_draft]
 
 
-async def _stored(deps: ApiDeps, key: TemplateKey, number: int | None) -> TemplateVersion:
-    """Raises NotFound."""
-    template = await templates.get(deps.database, key)
+async def stored_version(db: Database, key: TemplateKey, number: int | None) -> TemplateVersion:
+    """The one that is named, else the published one, else the newest draft. Raises NotFound."""
+    template = await templates.get(db, key)
     chosen = number or template.published_version or template.latest_version
-    found = await templates.version(deps.database, template, chosen)
+    found = await templates.version(db, template, chosen)
     return TemplateVersion(
         template.template_id,
         key,
@@ -159,12 +160,12 @@ def _wanted(
 
 def _reader(to: str | None) -> Mailbox:
     if to is None:
-        return _NOBODY
+        return NOBODY
     try:
         return parse_mailbox(to)
     except InvalidAddress as error:
         raise InvalidAddress(error.message, pointer="/to") from error
 
 
-def _view(made: Preview, number: int | None) -> RenderedView:
+def rendered_view(made: Preview, number: int | None) -> RenderedView:
     return RenderedView(made.subject, made.html, made.text, made.size, number, made.names, made.findings)

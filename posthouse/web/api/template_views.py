@@ -1,5 +1,6 @@
 """/v1/templates as they are read: lists, one template, its versions."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated
 
@@ -18,7 +19,7 @@ from posthouse.web.api.cursor import from_cursor, to_cursor
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest
 
-_SHOWN_VERSIONS = 20
+SHOWN_VERSIONS = 20  # of one template, where their number is not asked for
 _MAX_NUMBER = 2**31 - 1
 
 _PageSize = Annotated[int, QueryParameter(ge=1, le=100)]
@@ -102,23 +103,20 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         archived: FromQuery[bool] = False,
     ) -> TemplatePage:
         await deps.keys.authenticate(request, KeyScope.READ)
-        after = None if cursor is None else _place(cursor)
+        after = None if cursor is None else place_at(cursor)
         found = await templates.page(
             deps.database, order=order, after=after, archived=archived, limit=limit + 1
         )
-        shown, has_more = found[:limit], len(found) > limit
-        end = to_cursor(_After(shown[-1].template_id, shown[-1].key)) if has_more else None
-        return TemplatePage([template_view(template) for template in shown], has_more, end)
+        return page_view(found, limit)
 
     @get("/templates/{key:str}")
     async def get_template(request: ApiRequest, key: FromPath[str]) -> TemplateDetails:
         await deps.keys.authenticate(request, KeyScope.READ)
         template = await templates.get(deps.database, template_key(key))
         found = await templates.versions(
-            deps.database, template.template_id, before=None, limit=_SHOWN_VERSIONS
+            deps.database, template.template_id, before=None, limit=SHOWN_VERSIONS
         )
-        view = template_view(template)
-        return TemplateDetails(**msgspec.structs.asdict(view), versions=[_summary(one) for one in found])
+        return details_view(template, found)
 
     @get("/templates/{key:str}/versions")
     async def list_versions(
@@ -139,7 +137,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     async def get_version(request: ApiRequest, key: FromPath[str], version: FromPath[int]) -> VersionView:
         await deps.keys.authenticate(request, KeyScope.READ)
         template = await templates.get(deps.database, template_key(key))
-        return _version_view(await templates.version(deps.database, template, version_number(version)))
+        return version_view(await templates.version(deps.database, template, version_number(version)))
 
     return [list_templates, get_template, list_versions, get_version]
 
@@ -166,7 +164,20 @@ def template_view(template: Template) -> TemplateView:
     )
 
 
-def _place(cursor: str) -> TemplatePlace:
+def details_view(template: Template, newest: Sequence[VersionSummary]) -> TemplateDetails:
+    view = template_view(template)
+    return TemplateDetails(**msgspec.structs.asdict(view), versions=[_summary(one) for one in newest])
+
+
+def page_view(found: Sequence[Template], limit: int) -> TemplatePage:
+    """The first `limit` of what was found; one more tells that there are more."""
+    shown, has_more = found[:limit], len(found) > limit
+    end = to_cursor(_After(shown[-1].template_id, shown[-1].key)) if has_more else None
+    return TemplatePage([template_view(template) for template in shown], has_more, end)
+
+
+def place_at(cursor: str) -> TemplatePlace:
+    """Raises InvalidInput."""
     after = from_cursor(cursor, _After)
     check_text(after.key, "")
     return TemplatePlace(TemplateId(after.id), TemplateKey(after.key))
@@ -190,7 +201,7 @@ def _summary(version: VersionSummary) -> VersionSummaryView:
     )
 
 
-def _version_view(version: StoredVersion) -> VersionView:
+def version_view(version: StoredVersion) -> VersionView:
     return VersionView(
         version=version.version,
         state=_state(version.published_at),

@@ -67,7 +67,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
             posted = decode(body, _template_decoder)
             key, name = TemplateKey(posted.key), posted.name or posted.key
             check_text(name, "/name")
-            version = await templates.create(deps.database, key, name, _new_version(posted), deps.now())
+            version = await templates.create(deps.database, key, name, new_version(posted), deps.now())
         return _receipt(key, version, published=posted.publish)
 
     @post("/templates/{key:str}/versions", status_code=HTTPStatus.CREATED)
@@ -76,7 +76,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
             posted = decode(body, _version_decoder)
-            new = _new_version(posted)
+            new = new_version(posted)
             version = await templates.add_version(deps.database, template_key(key), new, deps.now())
         return _receipt(key, version, published=posted.publish)
 
@@ -104,7 +104,8 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     return [post_template, post_version, publish, archive, unarchive]
 
 
-def _new_version(posted: PostedVersion) -> NewVersion:
+def new_version(posted: PostedVersion) -> NewVersion:
+    """Raises InvalidInput for what no mail could be made of."""
     for pointer, source in (("/subject", posted.subject), ("/html", posted.html), ("/text", posted.text)):
         if source is not None:
             check_text(source, pointer)
