@@ -1,13 +1,20 @@
 """/v1/keys, what keys may do, when they were used, how fast they may ask, and their end."""
 
+import asyncio
+import tomllib
 from collections.abc import AsyncIterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
+import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
-from api_house import Answer, ApiHouse, create_key, running_api
+from api_house import Answer, ApiHouse, create_key, free_port, ready_clock, running_api, until_listening
 
+from posthouse.app.roles import run_api
+from posthouse.cli.docs.settings import LEAST_STREAM
+from posthouse.config import settings_from
 from posthouse.domain.stream import Stream
 from posthouse.storage import keys
 from posthouse.storage.db import Database
@@ -259,3 +266,23 @@ async def test_who_has_no_valid_key_is_not_counted(database: Database) -> None:
             answer = await api.call("POST", "/v1/emails", MAIL, secret="ph_live_x")
             assert (answer.status, "RateLimit" in answer.headers) == (403, False)
         assert (await api.call("POST", "/v1/emails", MAIL)).status == 202
+
+
+async def test_the_role_stores_uses_when_it_ends(database: Database, pg_dsn: str, tmp_path: Path) -> None:
+    await ready_clock(database)
+    _, secret = await create_key(database, None, [])
+    port, stop = free_port(), asyncio.Event()
+    table = tomllib.loads("".join(LEAST_STREAM.format(name=stream) for stream in Stream))
+    house = {"data_dir": str(tmp_path), "api_port": port}
+    settings = settings_from({**table, "house": house, "database": {"url": pg_dsn}}, "a test")
+    role = asyncio.create_task(run_api(settings, stop))
+    await until_listening(port)
+    url, headers = f"http://127.0.0.1:{port}/v1/emails/x", {"Authorization": f"Bearer {secret}"}
+    async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as response:
+        assert (response.status, response.headers["RateLimit-Limit"]) == (404, "10000")
+    assert [key.last_used_at for key in await keys.list_all(database)] == [None]
+    stop.set()
+    await role
+    (key,) = await keys.list_all(database)
+    assert key.last_used_at is not None
+    assert datetime.now(UTC) - key.last_used_at < timedelta(minutes=5)
