@@ -141,6 +141,27 @@ async def test_a_hundred_keys_twenty_times_at_once_are_a_hundred_mails(house: Ho
     assert await wire.value(int, "keys") == 100
 
 
+async def test_two_processes_race_for_two_hundred_keys_and_each_is_one_mail(
+    house: House, wire: Wire, pg_dsn: str, queries: Queries
+) -> None:
+    """Each on connections of its own, each key in both at once, in the opposite order."""
+    other = await open_pool(pg_dsn, PoolKind.GENERAL, queries)
+    try:
+        processes = [house.intake(), House(other, house.clock, house.key).intake()]
+        posts = [house.post(mail(f"p{i}@inbox.test"), named(f"key-{i}")) for i in range(200)]
+        ours, theirs = await asyncio.gather(
+            asyncio.gather(*(processes[0].accept(post) for post in posts)),
+            asyncio.gather(*(processes[1].accept(post) for post in reversed(posts))),
+        )
+    finally:
+        await other.close()
+    assert [r.body for r in ours] == [r.body for r in reversed(theirs)]
+    assert len({r.body for r in ours}) == 200
+    assert sum(not r.replayed for r in [*ours, *theirs]) == 200
+    await assert_books(wire, 200)
+    assert await wire.value(int, "keys") == 200
+
+
 async def test_a_key_with_another_body_is_refused_at_once_and_later(house: House, wire: Wire) -> None:
     intake = house.intake()
     first, other = house.post(mail(), named("k", "one")), house.post(mail(), named("k", "other"))

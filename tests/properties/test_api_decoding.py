@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -21,6 +22,7 @@ from posthouse.intake.posted import PostedEmail, fingerprint
 from posthouse.intake.rows import Moment, RowMaker
 from posthouse.intake.validate import Rules, validate
 from posthouse.storage.keys import ApiKey
+from posthouse.web.api.batch import items_of
 from posthouse.web.api.body import decode
 from posthouse.web.api.cursor import from_cursor, to_cursor
 from posthouse.web.api.problems import HttpError
@@ -98,6 +100,46 @@ def test_any_bytes_are_a_mail_or_a_typed_error(body: bytes) -> None:
             assert error.pointer == "" or error.pointer.startswith("/")
         case posted:
             assert isinstance(posted, PostedEmail)
+
+
+_keyed = st.builds(lambda mail, key: {**mail, "idempotency_key": key}, _mails, _words)
+_variables = _json.map(lambda value: {"template": {"key": "t", "variables": {"v": value}}})
+_templated = st.builds(lambda more: {"from": "a", "to": "b", "idempotency_key": "k", **more}, _variables)
+_items = _mails | _keyed | _templated | _json
+_batches = st.lists(_items, min_size=1, max_size=6)
+
+
+@given(st.binary(max_size=200) | _json.map(json.dumps).map(str.encode))
+@settings(max_examples=300)
+def test_any_bytes_are_a_batch_or_a_typed_error(body: bytes) -> None:
+    match outcome(lambda: items_of(body)):
+        case HttpError() as error:
+            assert error.status == 400
+        case PosthouseError() as error:
+            assert isinstance(error, InvalidInput)
+            assert error.message
+        case items:
+            assert items
+
+
+@given(_batches, st.sampled_from(["", "/emails"]))
+@settings(max_examples=300)
+def test_a_mail_of_a_batch_is_what_it_would_be_alone(mails: list[object], base: str) -> None:
+    """Whatever its neighbours are, and however the batch is wrapped. Half a character is the exception: the
+    body that holds it is not read at all."""
+    items = outcome(lambda: items_of(json.dumps({"emails": mails} if base else mails).encode()))
+    if isinstance(items, PosthouseError):
+        assert items.code == "invalid_text"
+        return
+    assert [item.pointer for item in items] == [f"{base}/{n}" for n in range(len(mails))]
+    for item, mail in zip(items, mails, strict=True):
+        alone = outcome(partial(decode, json.dumps(mail).encode(), DECODER))
+        if isinstance(alone, PosthouseError):
+            assert isinstance(item.posted, InvalidInput)
+            assert (item.posted.code, item.posted.pointer) == (alone.code, alone.pointer)
+        elif isinstance(item.posted, PostedEmail):
+            assert item.posted == alone
+            assert (item.idempotency is None) == (alone.idempotency_key is None)
 
 
 @given(_mails)

@@ -78,7 +78,7 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Item:
+class Item:
     """One mail of the batch: where it stands in the request, and its posted form or what is wrong with it."""
 
     pointer: str
@@ -96,7 +96,7 @@ async def _accept(deps: ApiDeps, request: ApiRequest) -> Receipt:
     refuse_other_than_json(request)
     validation, whole_key = _validation(request), idempotency_key_of(request)
     async with deps.bodies.read(request) as body:
-        items = _items(body)
+        items = items_of(body)
         whole = None if whole_key is None else Idempotency(whole_key, _digest(body, validation))
         if whole is not None:
             earlier = await deps.intake.recall(key.api_key_id, whole)
@@ -122,7 +122,7 @@ def _validation(request: ApiRequest) -> Validation:
         ) from None
 
 
-def _items(body: bytes) -> list[_Item]:
+def items_of(body: bytes) -> list[Item]:
     """The mails of a body, each decoded by itself. Raises InvalidInput for a body that is no batch."""
     decoded = decode(body, _read_batch)
     raw, base = (decoded.emails, "/emails") if isinstance(decoded, _Wrapped) else (decoded, "")
@@ -137,21 +137,21 @@ def _items(body: bytes) -> list[_Item]:
     return [_item(f"{base}/{index}", mail) for index, mail in zip(count(), raw, strict=False)]
 
 
-def _item(pointer: str, raw: msgspec.Raw) -> _Item:
+def _item(pointer: str, raw: msgspec.Raw) -> Item:
     try:
         email = decode(bytes(raw), _read_mail)
-        return _Item(pointer, email, idempotency_of(email, email.idempotency_key))
+        return Item(pointer, email, idempotency_of(email, email.idempotency_key))
     except InvalidInput as error:
-        return _Item(pointer, error, None)
+        return Item(pointer, error, None)
 
 
-async def _verdicts(deps: ApiDeps, key: ApiKey, items: Sequence[_Item]) -> list[_Verdict]:
+async def _verdicts(deps: ApiDeps, key: ApiKey, items: Sequence[Item]) -> list[_Verdict]:
     named = [item.idempotency.key for item in items if item.idempotency is not None]
     known = await deps.intake.promises(key.api_key_id, named) if named else {}
     return [await _verdict(deps, key, item, known) for item in items]
 
 
-async def _verdict(deps: ApiDeps, key: ApiKey, item: _Item, known: Mapping[str, Promise]) -> _Verdict:
+async def _verdict(deps: ApiDeps, key: ApiKey, item: Item, known: Mapping[str, Promise]) -> _Verdict:
     if isinstance(item.posted, InvalidInput):
         return item.posted
     if item.idempotency is not None and item.idempotency.key in known:
@@ -162,7 +162,7 @@ async def _verdict(deps: ApiDeps, key: ApiKey, item: _Item, known: Mapping[str, 
         return error
 
 
-def _refuse_any(items: Sequence[_Item], verdicts: Sequence[_Verdict]) -> None:
+def _refuse_any(items: Sequence[Item], verdicts: Sequence[_Verdict]) -> None:
     """Raises the first refusal, with the pointer into the whole body."""
     for item, verdict in zip(items, verdicts, strict=True):
         if isinstance(verdict, (InvalidInput, Forbidden)):
