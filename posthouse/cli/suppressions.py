@@ -1,7 +1,7 @@
 """`posthouse suppressions list | add | import | remove | why`"""
 
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -31,7 +31,14 @@ from posthouse.clock import SystemClock
 from posthouse.domain.address import normalise
 from posthouse.domain.errors import Conflict, InvalidInput, NotNow
 from posthouse.domain.ids import AddressKey
-from posthouse.domain.suppression import Suppression, SuppressionReason, SuppressionScope, SuppressionSource
+from posthouse.domain.stream import Stream
+from posthouse.domain.suppression import (
+    Suppression,
+    SuppressionReason,
+    SuppressionScope,
+    SuppressionSource,
+    stops,
+)
 from posthouse.intake.suppressing import PostedSuppression, suppression_of
 from posthouse.intake.suppression_import import Imported, SuppressionImport
 from posthouse.intake.suppression_lines import ListFormat
@@ -217,13 +224,20 @@ def why(context: typer.Context, address: _Address) -> None:
     key = normalise(address)
     history = run(_history(call, key))
     causes = {cause.job_id: cause for cause in history.causes}
+    sent = _would_be_sent(history.entries, SystemClock().now())
     answer = {
         "address": key,
+        "would_be_sent": sent,
         "suppressions": [view(entry) for entry in history.entries],
         "causes": history.causes,
         "removals": [removal_view(one) for one in history.removals],
     }
-    call.answer(answer, _explained(key, history, causes))
+    verdicts = (f"{stream} mail would {'' if good else 'not '}be sent" for stream, good in sent.items())
+    call.answer(answer, Group(Text("; ".join(verdicts), "bold"), Text(), _explained(key, history, causes)))
+
+
+def _would_be_sent(entries: Sequence[Suppression], now: datetime) -> dict[Stream, bool]:
+    return {stream: not any(stops(entry, stream, now) for entry in entries) for stream in Stream}
 
 
 async def _history(call: Call, key: AddressKey) -> _History:

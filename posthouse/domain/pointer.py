@@ -12,11 +12,9 @@ ANY = "*"
 
 def steps_of(message: str) -> list[str]:
     """The way to the value, and to the field that is missing or unknown; empty where nothing is said."""
-    place = _PLACE.search(message)
-    if place is None:
-        return []
-    steps = [step for step in re.split(r"[.\[\]]+", place[1].replace("[...]", f".{ANY}")) if step]
-    field = _FIELD.search(message)
+    place, field = _PLACE.search(message), _FIELD.search(message)
+    way = "" if place is None else place[1].replace("[...]", f".{ANY}")
+    steps = [step for step in re.split(r"[.\[\]]+", way) if step]
     return steps if field is None else [*steps, field[1]]
 
 

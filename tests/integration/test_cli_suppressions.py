@@ -33,6 +33,7 @@ async def test_one_is_added_explained_and_taken_away(shell: Shell) -> None:
     gone = await shell.posthouse("suppressions", "remove", "jane@mail.example", "--reason", "asked back")
     assert len(entries(gone, "removed")) == 1
     after = (await shell.posthouse("suppressions", "why", "jane@mail.example")).json()
+    assert after["would_be_sent"] == {"transactional": True, "marketing": True}
     assert after["suppressions"] == []
     (removal,) = msgspec.convert(after["removals"], list[dict[str, str | None]])
     assert (removal["why"], removal["removed_by"]) == ("asked back", None)
@@ -140,6 +141,7 @@ async def test_the_mail_that_caused_an_entry_is_named(shell: Shell, database: Da
                                            job_id)
             VALUES ('jane@mail.example', 'all', 'BOUNCE', 'event', now(), '{ends:%Y-%m-%d}', '', '{job}')""")
     told = (await shell.posthouse("suppressions", "why", "jane@mail.example")).json()
+    assert told["would_be_sent"] == {"transactional": False, "marketing": False}
     (cause,) = msgspec.convert(told["causes"], list[dict[str, object]])
     assert (cause["message_id"], cause["diagnostic"]) == (str(job), "no such user")
     seen = await on_a_terminal(shell, "suppressions", "why", "jane@mail.example")

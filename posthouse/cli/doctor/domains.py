@@ -20,7 +20,7 @@ _WITHIN: Final = 3.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
-class _Name:
+class Name:
     """A name in DNS and what for. Only what readers' browsers go to must have an address of its own."""
 
     check: str
@@ -33,30 +33,32 @@ async def domain_checks(settings: Settings) -> list[Check]:
     return await asyncio.gather(*map(_check, _names(settings)))
 
 
-def _names(settings: Settings) -> Iterator[_Name]:
+def _names(settings: Settings) -> Iterator[Name]:
     for stream in settings.streams.values():
         simulated = all(settings.relay(account).simulator for account in stream.relays)
         for domain in stream.from_domains:
-            yield _Name(f"from-domain {domain}", domain, simulated, needs_address=False)
+            yield Name(f"from-domain {domain}", domain, simulated, needs_address=False)
         host = urlsplit(stream.tracking_url).hostname or ""
-        yield _Name(f"tracking {host}", host, simulated, needs_address=True)
+        yield Name(f"tracking {host}", host, simulated, needs_address=True)
 
 
-async def _check(name: _Name) -> Check:
+async def _check(name: Name) -> Check:
     if name.simulated:
         return ok(name.check, "only mails simulated people: not looked up")
     if is_reserved(name.host):
         return warning(name.check, "a reserved name that nobody can own", "Put your own domain in its place.")
-    code = await _look_up(name.host)
+    return judged(name, await _look_up(name.host))
+
+
+def judged(name: Name, code: int | None) -> Check:
+    """What the resolver's answer means for what the name is for."""
     if code is None:
         return ok(name.check, "has an address in DNS")
     if code == socket.EAI_NODATA and not name.needs_address:
         return ok(name.check, "is in DNS, without an address of its own")
     if code in (socket.EAI_NONAME, socket.EAI_NODATA):
-        lacking = "an address" if name.needs_address else "an entry"
-        return warning(
-            name.check, f"has not {lacking} in DNS", "Is it spelled right, and its zone published?"
-        )
+        lacking = "address" if name.needs_address else "entry"
+        return warning(name.check, f"has no {lacking} in DNS", "Is it spelled right, and its zone published?")
     return warning(name.check, "the resolver does not answer", "Look at this machine's DNS.")
 
 
