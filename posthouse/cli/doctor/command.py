@@ -31,11 +31,9 @@ def command(
     """Examine the house. Exit code 1 when something has failed."""
     call = call_of(context)
     checks = run(_examine(call, audit=audit))
-    shown = table("", "check", "found", "to do")
+    shown = table("", "check", "what was found, and what to do")
     for check in checks:
-        shown.add_row(
-            Text(check.state, _style(check.state)), *map(cell, (check.name, check.found, check.todo))
-        )
+        shown.add_row(Text(check.state, _style(check.state)), cell(check.name), _words(check))
     sick = any(check.state is State.FAILED for check in checks)
     end = Text("Something has failed.", "bold red") if sick else Text("The house is well.", "bold green")
     if not audit:
@@ -52,6 +50,12 @@ async def _examine(call: Call, *, audit: bool) -> list[Check]:
     async for check in database_checks(settings, audit=audit):
         checks.append(check)
     return checks
+
+
+def _words(check: Check) -> Text:
+    """One under the other: a terminal of 80 columns has room for both."""
+    todo = [("\n", ""), (cell(check.todo).plain, "italic")] if check.todo else []
+    return Text.assemble(cell(check.found), *todo)
 
 
 def _style(state: State) -> str:
