@@ -15,6 +15,7 @@ from posthouse.app.adapters import (
     doubt_rules,
     simulation,
 )
+from posthouse.app.collector import calm_collector
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
 from posthouse.bus.port import JobSource
@@ -105,7 +106,8 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         )
         uses = Chore("store when keys were used", KEY_USES_EVERY, deps.keys.write_uses)
         async with in_background(do_chores([uses], stop), "chores"):
-            await serve_on_granian(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
+            calm_collector()
+        await serve_on_granian(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
         await intake.drain()
         await _last_time(uses)
 

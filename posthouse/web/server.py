@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from litestar import Litestar, Router
@@ -33,6 +34,7 @@ from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
 from posthouse.web.reference.routes import routes as reference_routes
+from posthouse.web.short_way import with_short_way
 
 DRAIN_SECONDS = 10
 _BACKLOG = 2048
@@ -41,19 +43,22 @@ _BACKLOG = 2048
 def build_api(deps: ApiDeps) -> ASGIApp:
     """Everything that the API role answers."""
     v1 = Router(path="/v1", route_handlers=v1_routes(deps))
-    return with_marks(
-        Litestar(
-            route_handlers=[v1, *health.routes(deps), *reference_routes(), *webhooks.routes(deps)],
-            exception_handlers={
-                PosthouseError: on_house_error,
-                HTTPException: on_http_error,
-                Exception: on_bug,
-            },
-            openapi_config=None,
-            logging_config=None,  # the house's own: the framework's would write what is not redacted
-            request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
-        )
+    framework = Litestar(
+        route_handlers=[v1, *health.routes(deps), *reference_routes(), *webhooks.routes(deps)],
+        exception_handlers={
+            PosthouseError: on_house_error,
+            HTTPException: on_http_error,
+            Exception: on_bug,
+        },
+        openapi_config=None,
+        logging_config=None,  # the house's own: the framework's would write what is not redacted
+        request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
     )
+    posts = {
+        "/v1/emails": partial(sending.send_one, deps),
+        "/v1/emails/batch": partial(batch.send_batch, deps),
+    }
+    return with_marks(with_short_way(framework, posts))
 
 
 def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:

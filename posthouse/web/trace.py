@@ -2,7 +2,6 @@
 
 import os
 import re
-import uuid
 from typing import NamedTuple
 
 _FORM = re.compile(
@@ -30,7 +29,7 @@ def read_trace(traceparent: bytes) -> Trace | None:
 
 def new_trace() -> Trace:
     """For a request that came without one; nobody records it."""
-    return Trace(uuid.uuid4().hex, "00")
+    return Trace(os.urandom(16).hex(), "00")
 
 
 def traceparent_of(trace: Trace) -> str:

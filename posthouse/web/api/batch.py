@@ -72,9 +72,13 @@ _read_id = msgspec.json.Decoder(BatchItem).decode
 def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     @post("/emails/batch", status_code=HTTPStatus.ACCEPTED)
     async def post_batch(request: ApiRequest) -> Response[bytes]:
-        return answer(await _accept(deps, request))
+        return await send_batch(deps, request)
 
     return [post_batch]
+
+
+async def send_batch(deps: ApiDeps, request: ApiRequest) -> Response[bytes]:
+    return answer(await _accept(deps, request))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """What goes with every request whatever it asks: its id, its trace, and headers for its answer."""
 
+import os
 import re
-import uuid
 from contextvars import ContextVar
 
 import structlog
@@ -34,7 +34,7 @@ def with_marks(app: ASGIApp) -> ASGIApp:
             return
         named = dict(scope["headers"])
         sent_id = named.get(b"x-request-id", b"")
-        identifier = sent_id if _REQUEST_ID.fullmatch(sent_id) else uuid.uuid4().hex.encode("ascii")
+        identifier = sent_id if _REQUEST_ID.fullmatch(sent_id) else os.urandom(16).hex().encode("ascii")
         trace = read_trace(named.get(b"traceparent", b"")) or new_trace()
         request_id.set(identifier.decode("ascii"))
         structlog.contextvars.bind_contextvars(request_id=identifier.decode("ascii"), trace_id=trace.trace_id)

@@ -25,9 +25,13 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,256}")
 def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     @post("/emails", status_code=HTTPStatus.ACCEPTED)
     async def post_email(request: ApiRequest) -> Response[bytes]:
-        return answer(await _accept(deps, request))
+        return await send_one(deps, request)
 
     return [post_email]
+
+
+async def send_one(deps: ApiDeps, request: ApiRequest) -> Response[bytes]:
+    return answer(await _accept(deps, request))
 
 
 def answer(receipt: Receipt) -> Response[bytes]:
