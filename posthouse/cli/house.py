@@ -13,7 +13,7 @@ import aiohttp
 from posthouse.cli.development import make_simulator_keys
 from posthouse.cli.supervisor import Role, Supervisor
 from posthouse.config import Settings
-from posthouse.domain.errors import Misconfigured
+from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.domain.stream import Stream
 from posthouse.storage.background import in_background
 from posthouse.storage.embedded import EmbeddedPostgres
@@ -22,6 +22,8 @@ from posthouse.telemetry import log
 
 #: A role that is not ready after this long will not be. Seconds.
 READY_WITHIN: Final = 60.0
+#: Between two tries to start the embedded PostgreSQL again. Seconds.
+START_AGAIN_AFTER: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ async def running_house(
         dsn, postgres = await stack.enter_async_context(database_of(settings))
         await migrate(dsn)
         if postgres is not None:
-            await stack.enter_async_context(in_background(_keep_up(postgres), "postgres"))
+            await stack.enter_async_context(in_background(keep_up(postgres), "postgres"))
         env = {**os.environ, **(environment or {}), "DATABASE_URL": dsn}
         env["POSTHOUSE_DATA_DIR"] = str(settings.data_dir)
         if config_file is not None:
@@ -68,13 +70,26 @@ async def running_house(
         yield RunningHouse(dsn, supervisor, None if postgres is None else postgres.pid)
 
 
-async def _keep_up(postgres: EmbeddedPostgres) -> None:
-    """A server that ends by itself (killed, out of memory) is started again, and recovers."""
+async def keep_up(postgres: EmbeddedPostgres) -> None:
+    """A server that ends by itself (killed, out of memory, its disk full) is started again, and recovers."""
     while True:
         code = await postgres.ended()
         log.error("PostgreSQL ended; starting it again", exit_code=code)
         await postgres.stop()
-        await postgres.start()
+        await _start_again(postgres)
+
+
+async def _start_again(postgres: EmbeddedPostgres) -> None:
+    """It ran here before, so whatever keeps it from starting now may pass: a full disk most of all, on which
+    it cannot even recover. The house answers 503 meanwhile, and goes on by itself."""
+    while True:
+        try:
+            await postgres.start()
+        except (Misconfigured, NotNow, OSError) as error:
+            log.error("PostgreSQL did not start; trying again", reason=str(error))
+            await asyncio.sleep(START_AGAIN_AFTER)
+        else:
+            return
 
 
 def roles_of(settings: Settings) -> Sequence[Role]:
