@@ -57,7 +57,7 @@ def content_id(day: date, digest: int) -> ContentId:
 
 def own_event_id(job_id: JobId, attempt: int, name: str) -> EventId:
     """Our own events have the same id whenever they are recorded again, so recording can be replayed."""
-    return EventId(uuid5(_EVENT_NAMESPACE, f"{job_id}:{attempt}:{name}"))
+    return EventId(uuid5(_EVENT_NAMESPACE, f"{job_id.int:x}:{attempt}:{name}"))
 
 
 def foreign_event_id(relay: str, provider_event_id: str) -> EventId:

@@ -1,7 +1,12 @@
-"""A mail that has been found good: what validation makes and what is stored."""
+"""A mail that has been found good: what validation makes and what is stored.
 
-from dataclasses import dataclass, field
+Structs, since several are made for each accepted mail: a frozen dataclass takes three times as long.
+"""
+
+from dataclasses import dataclass
 from datetime import datetime
+
+import msgspec
 
 from posthouse.domain.ids import AddressKey, TemplateId
 from posthouse.domain.job import JsonObject
@@ -9,8 +14,7 @@ from posthouse.domain.message import Addressing
 from posthouse.domain.stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(msgspec.Struct, frozen=True, gc=False):
     """One job: the address that goes into RCPT TO, and the key that suppressions know it by."""
 
     address: str
@@ -25,16 +29,14 @@ class KnownTemplate:
     required: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class OwnContent:
+class OwnContent(msgspec.Struct, frozen=True):
     """Bodies that the client brings. At least one is there."""
 
     html: str | None
     text: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class TemplateChoice:
+class TemplateChoice(msgspec.Struct, frozen=True, gc=False):
     """A stored template. `version` None: the newest published one when the mail is sent."""
 
     template_id: TemplateId
@@ -42,8 +44,7 @@ class TemplateChoice:
     variables: JsonObject
 
 
-@dataclass(frozen=True, slots=True)
-class NewMail:
+class NewMail(msgspec.Struct, frozen=True):
     """One post: a job for each recipient. `body` says where the words come from."""
 
     stream: Stream
@@ -57,6 +58,6 @@ class NewMail:
     scheduled_at: datetime | None = None  # None: at once
     tags: tuple[tuple[str, str], ...] = ()
     metadata: JsonObject | None = None
-    headers: tuple[tuple[str, str], ...] = field(default=())
+    headers: tuple[tuple[str, str], ...] = ()
     tracked: bool = True
     sandbox: bool = False  # it never reaches a relay

@@ -37,12 +37,15 @@ def read_object(raw: bytes, pointer: str) -> dict[str, object]:
 
 def check_json(value: object, pointer: str) -> bytes:
     """The value as JSON text that jsonb can hold, keys as they came. Raises InvalidInput."""
-    if _deeper_than(value, MAX_DEPTH):
-        raise _too_deep(pointer)
     try:
         encoded = msgspec.json.encode(value)
     except UnicodeEncodeError as error:
         raise _half(pointer) from error
+    except RecursionError as error:
+        raise _too_deep(pointer) from error
+    # Nothing can be deeper than it has brackets: few values need to be walked through.
+    if encoded.count(b"{") + encoded.count(b"[") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH):
+        raise _too_deep(pointer)
     if b"\\u0000" in encoded and _NUL.search(encoded):
         raise _nul(pointer)
     return encoded

@@ -60,8 +60,7 @@ class Moment:
         return self.at.date()
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(msgspec.Struct, frozen=True):
     """What one mail becomes."""
 
     jobs: tuple[NewJob, ...]
@@ -119,6 +118,7 @@ def _jobs(
     addressing = None if mail.addressing is None else addressing_to_json(mail.addressing)
     headers = msgspec.json.encode(mail.headers) if mail.headers else None
     tags = _tags(mail)
+    due_at = moment.at if mail.scheduled_at is None else mail.scheduled_at
     return tuple(
         NewJob(
             job_id=job_id,
@@ -137,7 +137,7 @@ def _jobs(
             tags=tags,
             metadata=mail.metadata,
             tracked=mail.tracked,
-            due_at=moment.at if mail.scheduled_at is None else mail.scheduled_at,
+            due_at=due_at,
             scheduled_at=mail.scheduled_at,
             expires_at=mail.expires_at,
             expiry_given=mail.expiry_given,

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import msgspec
+
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.ids import ApiKeyId
 from posthouse.intake.mail import NewMail
@@ -18,8 +20,7 @@ class Idempotency:
     body_hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True, gc=False):
     """The answer to a request, byte for byte, and whether it was given before."""
 
     body: bytes
@@ -32,8 +33,7 @@ Result: TypeAlias = Receipt | InvalidInput
 Outcome: TypeAlias = Receipt | Exception
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """A mail that was found good. In a batch each may have an idempotency key of its own."""
 
     mail: NewMail

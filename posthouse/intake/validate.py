@@ -7,6 +7,7 @@ transaction, and one bad mail must not cost its neighbours theirs.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 from posthouse.domain.address import domain_of, format_mailbox, is_reserved, key_of, parse_mailbox
 from posthouse.domain.errors import (
@@ -102,7 +103,9 @@ def _stream(posted: PostedEmail, key: ApiKey) -> Stream:
 
 
 def _sender(posted: PostedEmail, key: ApiKey, stream: Stream, rules: Rules) -> Mailbox:
-    sender, policy = _mailbox(posted.sender, "/from", rules), rules.streams[stream]
+    sender, policy = _sender_box(posted.sender), rules.streams[stream]
+    if sender.name:
+        _check_line(sender.name, "/from", "The name", rules)
     allowed = policy.from_domains & key.from_domains if key.from_domains else policy.from_domains
     if domain_of(sender) not in allowed:
         raise Forbidden(
@@ -112,6 +115,12 @@ def _sender(posted: PostedEmail, key: ApiKey, stream: Stream, rules: Rules) -> M
             pointer="/from",
         )
     return sender
+
+
+@lru_cache(maxsize=1000)
+def _sender_box(text: str) -> Mailbox:
+    """Clients send from few addresses. Raises InvalidAddress."""
+    return _parsed(text, "/from")
 
 
 def _addressing(posted: PostedEmail, rules: Rules) -> tuple[Addressing, list[tuple[str, Mailbox]]]:
@@ -259,13 +268,17 @@ def _boxes(pointed: Iterable[tuple[str, Mailbox]]) -> tuple[Mailbox, ...]:
 
 
 def _mailbox(text: str, pointer: str, rules: Rules) -> Mailbox:
-    try:
-        box = parse_mailbox(text)
-    except InvalidAddress as error:
-        raise InvalidAddress(error.message, pointer=pointer) from error
+    box = _parsed(text, pointer)
     if box.name:
         _check_line(box.name, pointer, "The name", rules)
     return box
+
+
+def _parsed(text: str, pointer: str) -> Mailbox:
+    try:
+        return parse_mailbox(text)
+    except InvalidAddress as error:
+        raise InvalidAddress(error.message, pointer=pointer) from error
 
 
 def _check_line(text: str, pointer: str, what: str, rules: Rules) -> None:

@@ -4,9 +4,10 @@ import asyncio
 import itertools
 import random
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 
+import msgspec
 import pytest
 import pytest_asyncio
 from api_house import create_key, digest, looking, ready_clock
@@ -231,7 +232,10 @@ async def test_one_bad_request_fails_alone(house: House, wire: Wire) -> None:
     await wire.execute("spoil")
     await wire.execute("spoil_subject")
     posts = [
-        house.post(replace(mail(f"p{i}@inbox.test"), subject="bad" if i == 7 else "good"), named(f"k{i}"))
+        house.post(
+            msgspec.structs.replace(mail(f"p{i}@inbox.test"), subject="bad" if i == 7 else "good"),
+            named(f"k{i}"),
+        )
         for i in range(20)
     ]
     outcomes = await asyncio.gather(*map(house.intake().accept, posts), return_exceptions=True)

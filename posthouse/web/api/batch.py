@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from http import HTTPStatus
 from itertools import count
@@ -152,16 +153,19 @@ def _item(pointer: str, raw: msgspec.Raw) -> Item:
 async def _verdicts(deps: ApiDeps, key: ApiKey, items: Sequence[Item]) -> list[_Verdict]:
     named = [item.idempotency.key for item in items if item.idempotency is not None]
     known = await deps.intake.promises(key.api_key_id, named) if named else {}
-    return [await _verdict(deps, key, item, known) for item in items]
+    now = deps.now()
+    return [await _verdict(deps, key, item, known, now) for item in items]
 
 
-async def _verdict(deps: ApiDeps, key: ApiKey, item: Item, known: Mapping[str, Promise]) -> _Verdict:
+async def _verdict(
+    deps: ApiDeps, key: ApiKey, item: Item, known: Mapping[str, Promise], now: datetime
+) -> _Verdict:
     if isinstance(item.posted, InvalidInput):
         return item.posted
     if item.idempotency is not None and item.idempotency.key in known:
         return repeated(item.idempotency, known[item.idempotency.key])
     try:
-        return Entry(await found_good(deps, key, item.posted), item.idempotency)
+        return Entry(await found_good(deps, key, item.posted, now), item.idempotency)
     except (InvalidInput, Forbidden) as error:
         return error
 

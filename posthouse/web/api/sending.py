@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from datetime import datetime
 from http import HTTPStatus
 
 import msgspec
@@ -67,7 +68,7 @@ async def _validated(deps: ApiDeps, key: ApiKey, post: _Post) -> Submission | Re
     """The mail, ready to be stored; or, if it is not good any more (it would expire before it is due, its
     template is gone) but was accepted when it came first, the answer of then."""
     try:
-        mail = await found_good(deps, key, post.email)
+        mail = await found_good(deps, key, post.email, deps.now())
     except (InvalidInput, Forbidden):
         if post.idempotency is not None:
             earlier = await deps.intake.recall(key.api_key_id, post.idempotency)
@@ -77,10 +78,10 @@ async def _validated(deps: ApiDeps, key: ApiKey, post: _Post) -> Submission | Re
     return one_mail(key.api_key_id, mail, post.idempotency)
 
 
-async def found_good(deps: ApiDeps, key: ApiKey, email: PostedEmail) -> NewMail:
+async def found_good(deps: ApiDeps, key: ApiKey, email: PostedEmail, now: datetime) -> NewMail:
     """A posted mail that may be stored. Raises InvalidInput, Forbidden, NotNow."""
     template = None if email.template is None else await deps.templates.find(email.template)
-    return validate(email, template, key=key, rules=deps.rules, now=deps.now())
+    return validate(email, template, key=key, rules=deps.rules, now=now)
 
 
 def idempotency_of(email: PostedEmail, key: str | None) -> Idempotency | None:
