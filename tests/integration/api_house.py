@@ -229,10 +229,12 @@ async def running_api(database: Database, limit: RateLimit = UNLIMITED) -> Async
 
 
 @asynccontextmanager
-async def serving(deps: ApiDeps) -> AsyncIterator[str]:
+async def serving(deps: ApiDeps, *, header_seconds: float = 30.0) -> AsyncIterator[str]:
     """The API on a free port of loopback; its base URL."""
     port, stop = free_port(), asyncio.Event()
-    server = asyncio.create_task(serve_on_granian(build_api(deps), "127.0.0.1", port, stop))
+    server = asyncio.create_task(
+        serve_on_granian(build_api(deps), "127.0.0.1", port, stop, header_seconds=header_seconds)
+    )
     await until_listening(port)
     try:
         yield f"http://127.0.0.1:{port}"
