@@ -70,6 +70,11 @@ def test_the_page_shows_every_endpoint_and_loads_nothing() -> None:
     assert re.findall(r'(?:src|href)="(?!#|/openapi\.json)[^"]*"', shown) == []
 
 
+def test_words_in_backticks_are_code_and_nothing_of_a_text_becomes_markup() -> None:
+    assert page.in_code("a `b` <c> `<d>`") == "a <code>b</code> &lt;c&gt; <code>&lt;d&gt;</code>"
+    assert page.with_links("list of <Tag>", {"Tag": {}}) == 'list of &lt;<a href="#type-Tag">Tag</a>&gt;'
+
+
 @pytest.mark.parametrize(
     ("schema", "words"),
     [

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -9,7 +10,7 @@ from typing import Final
 
 import jinja2
 import msgspec
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from posthouse.web.reference.document import document
 from posthouse.web.reference.endpoint import Body, Endpoint, Parameter
@@ -17,9 +18,9 @@ from posthouse.web.reference.endpoints import ENDPOINTS
 
 _FOLDER = files("posthouse.web") / "pages"
 _STYLE = (_FOLDER / "reference.css").read_text(encoding="utf-8")
-_TEMPLATE = jinja2.Environment(
+_ENVIRONMENT = jinja2.Environment(
     autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-).from_string((_FOLDER / "reference.html.j2").read_text(encoding="utf-8"))
+)
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode("ascii")
 
 #: Sent with the page: nothing is loaded, nothing runs, nobody frames it.
@@ -40,6 +41,25 @@ class _Schema:
     description: str
     kind: str
     fields: tuple[_Field, ...]
+
+
+def in_code(text: str) -> Markup:
+    """A text whose `words` in backticks are code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704  # escaped first
+
+
+def with_links(kind: str, schemas: Mapping[str, object]) -> Markup:
+    """A type in words, in which each type of ours leads to what it is made of."""
+    parts = re.split(r"(\w+)", kind)
+    linked = (
+        Markup('<a href="#type-{0}">{0}</a>').format(part) if part in schemas else escape(part)
+        for part in parts
+    )
+    return Markup("").join(linked)
+
+
+_ENVIRONMENT.filters.update(code=in_code, linked=with_links)
+_TEMPLATE = _ENVIRONMENT.from_string((_FOLDER / "reference.html.j2").read_text(encoding="utf-8"))
 
 
 def reference_page(endpoints: Sequence[Endpoint] = ENDPOINTS) -> bytes:
