@@ -1,17 +1,20 @@
 """Hostile input over real HTTP: a 4xx with its reason, never a 5xx, and the API lives on."""
 
 import asyncio
+import gzip
 import json
 import random
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
+import pytest
 import pytest_asyncio
-from api_house import MAX_BODY, Answer, ApiHouse, running_api, serving
+from api_house import MAX_BODY, Answer, ApiHouse, not_a_key, running_api, serving
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from posthouse.storage.db import Database
+from posthouse.storage.keys import KeySecret
 from posthouse.web.api.body import Bodies
 
 MAIL = {"from": "Shop <orders@shop.example>", "to": "jane@inbox.test", "subject": "Hi", "text": "Hello"}
@@ -192,6 +195,88 @@ async def test_all_bodies_together_have_a_bounded_room(api: ApiHouse) -> None:
         assert b" 202 " in await reader.readline()
         writer.close()
         assert (await crowded.call("POST", "/v1/emails", {**MAIL, "text": "y" * 9000})).status == 202
+
+
+@pytest.mark.parametrize("number", [b"1e400", b"-1e400", b"1" + b"0" * 400, b"-0", b"-0.0", b"1e-400"])
+async def test_numbers_beyond_all_bounds_are_refused_where_a_mail_has_none(
+    api: ApiHouse, number: bytes
+) -> None:
+    for field in (b"subject", b"scheduled_at", b"tracking", b"metadata", b"tags", b"to", b"template"):
+        for value in (number, b'{"a":' + number + b"}", b"[" + number + b"]"):
+            raw = json.dumps(MAIL).encode()[:-1] + b',"' + field + b'":' + value + b"}"
+            assert_refused(await api.call("POST", "/v1/emails", raw=raw))
+            assert_refused(await api.call("POST", "/v1/emails/batch", raw=b"[" + raw + b"]"))
+
+
+async def test_of_a_name_that_comes_twice_the_last_value_counts(api: ApiHouse) -> None:
+    raw = json.dumps(MAIL).encode()[:-1] + b',"to":"no address"}'
+    answer = await api.call("POST", "/v1/emails", raw=raw)
+    assert (answer.status, answer.pointer) == (422, "/to")
+    raw = b'{"to":"no address",' + json.dumps(MAIL).encode()[1:]
+    assert (await api.call("POST", "/v1/emails", raw=raw)).status == 202
+
+
+async def test_a_compressed_body_is_refused_unread(api: ApiHouse) -> None:
+    """What it would become is nobody's business: not one byte of it is waited for."""
+    head_only = head(api, "Content-Encoding: gzip", f"Content-Length: {MAX_BODY}", "Connection: close")
+    answer = await raw_exchange(api, head_only)
+    assert answer.startswith(b"HTTP/1.1 415 ")
+    bomb = gzip.compress(bytes(10_000_000))
+    for coding in ("gzip", "deflate", "br", "gzip, identity"):
+        sent = {"content-encoding": coding}
+        assert (await api.call("POST", "/v1/emails", raw=bomb, headers=sent)).status == 415
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/v1/emails/../keys", "/v1/emails/%2e%2e/keys", "/v1/templates/a%2Fb", "/v1/templates/%00"),
+        *("/v1/emails/%00", "/v1/emails/%ff%fe", "/v1/emails;x", "/v1/../../etc/passwd", "*", "/v1\\emails"),
+        *("/v1/emails?recipient=%00", "/v1/emails?limit=1e400", "/v1/emails?limit=" + "9" * 400),
+        *("/v1/emails?cursor=" + "%00" * 1000, "/v1/" + "x" * 50_000, "/" + "a/" * 25_000),
+    ],
+)
+async def test_tricks_with_paths_are_refused_in_our_words(api: ApiHouse, target: str) -> None:
+    for method in ("GET", "DELETE", "BREW"):
+        answer = await raw_exchange(api, request_line(api, method, target))
+        status, body = int(answer.split(b" ", 2)[1]), answer.partition(b"\r\n\r\n")[2]
+        assert 400 <= status < 500
+        assert json.loads(body)["instance"].encode() in answer.partition(b"\r\n\r\n")[0]
+
+
+@pytest.mark.parametrize(
+    "target", ["//v1/emails", "/v1//emails", "/v1%2Femails", "/v1/emails/", "http://x/v1/emails"]
+)
+async def test_other_ways_to_write_a_path_need_a_key_as_well(api: ApiHouse, target: str) -> None:
+    nobody = replace(api, secret=KeySecret(not_a_key()))
+    answer = await raw_exchange(api, request_line(nobody, "GET", target))
+    assert answer.startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 404 "))
+
+
+async def test_what_is_no_http_is_refused_by_the_server_itself(api: ApiHouse) -> None:
+    for line in (b"GET /v1/\x00 HTTP/1.1", b"GET /v1/emails HTTP/9.9", b"\x16\x03\x01\x02\x00", b"GET"):
+        assert (await raw_exchange(api, line + b"\r\n\r\n")).startswith(b"HTTP/1.1 400 ")
+
+
+async def test_head_and_options_are_answered_without_a_body(api: ApiHouse) -> None:
+    for method, path, status in (
+        ("HEAD", "/v1/emails", 405),
+        ("HEAD", "/v1/nope", 404),
+        ("OPTIONS", "/v1/emails", 204),
+    ):
+        answer = await api.call(method, path)
+        assert (answer.status, answer.body) == (status, b"")
+        assert answer.headers["x-request-id"]
+
+
+def request_line(api: ApiHouse, method: str, target: str) -> bytes:
+    lines = [
+        f"{method} {target} HTTP/1.1",
+        "Host: x",
+        f"Authorization: Bearer {api.secret}",
+        "Connection: close",
+    ]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
 
 
 async def test_unknown_paths_and_methods_have_problems_too(api: ApiHouse) -> None:
