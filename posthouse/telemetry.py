@@ -115,3 +115,33 @@ class Metrics:
             "Reader events lost because the spool was full.",
             registry=self.registry,
         )
+        self.open_jobs = Gauge(
+            "posthouse_open_jobs",
+            "Mails that did not end yet, by state.",
+            ["stream", "status"],
+            registry=self.registry,
+        )
+        self.oldest_due = Gauge(
+            "posthouse_oldest_due_seconds",
+            "For how long the mail that waits longest has been due.",
+            ["stream"],
+            registry=self.registry,
+        )
+        self.orphaned_jobs = Gauge(
+            "posthouse_orphaned_jobs", "Mails in hand of a worker that is gone.", registry=self.registry
+        )
+        self.overdue_doubts = Gauge(
+            "posthouse_overdue_doubts",
+            "Unknown outcomes whose time to be settled has passed by a minute.",
+            registry=self.registry,
+        )
+        self.oldest_callback = Gauge(
+            "posthouse_oldest_callback_seconds",
+            "For how long the relay callback that waits longest has waited.",
+            registry=self.registry,
+        )
+        self.residual = Gauge(
+            "posthouse_books_residual",
+            "Difference between the two sides of the books; 0 when they balance. Counted hourly.",
+            registry=self.registry,
+        )

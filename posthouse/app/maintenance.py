@@ -5,8 +5,9 @@ import sys
 from datetime import timedelta
 
 from posthouse.app.house import House
+from posthouse.domain.job import OPEN_STATES
 from posthouse.domain.stream import Stream
-from posthouse.storage import books, housekeeping, jobs, partitions
+from posthouse.storage import books, doctor, housekeeping, jobs, partitions
 from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
 
@@ -33,12 +34,40 @@ def chores(house: House) -> list[Chore]:
         await housekeeping.forget_idempotency_keys(house.general, house.settings.retention.idempotency_keys)
 
     return [
+        Chore("measure the house", 15.0, Gauges(house).measure),
+        Chore("count the books", timedelta(hours=1).total_seconds(), Gauges(house).count),
         Chore("make partitions", timedelta(hours=1).total_seconds(), partitions_ahead),
         Chore("drop old partitions", timedelta(hours=6).total_seconds(), partitions_behind),
         Chore("fold the books", 10.0, fold_books),
         Chore("forget old rows", timedelta(minutes=10).total_seconds(), forget),
         *(Chore(f"quarantine {stream}", 1.0, Quarantine(house, stream).serve) for stream in Stream),
     ]
+
+
+class Gauges:
+    """What is measured of the whole house by one of its processes."""
+
+    def __init__(self, house: House) -> None:
+        self._house = house
+
+    async def measure(self) -> None:
+        """From indexes that hold few rows, and the folded books."""
+        metrics = self._house.metrics
+        found = await doctor.examine(self._house.general, lease=self._house.settings.lease.dead_after)
+        for stream, seconds in found.longest_due.items():
+            metrics.oldest_due.labels(stream.value).set(seconds)
+        metrics.orphaned_jobs.set(found.orphaned_jobs)
+        metrics.overdue_doubts.set(found.doubts_overdue)
+        metrics.oldest_callback.set(found.oldest_callback)
+        standing = await books.open_jobs(self._house.general)
+        for stream in Stream:
+            for status in OPEN_STATES:
+                count = standing.get((stream, status), 0)
+                metrics.open_jobs.labels(stream.value, status.value.lower()).set(count)
+
+    async def count(self) -> None:
+        """Reads every job that is kept."""
+        self._house.metrics.residual.set((await books.residual(self._house.general)).residual)
 
 
 class Quarantine:

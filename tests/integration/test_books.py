@@ -95,6 +95,8 @@ async def test_what_is_accepted_and_moved_balances(house: Database) -> None:
     assert counted.accepted == 13
     assert counted.by_status == {Status.PENDING: 9, Status.SENT: 4}
     assert counted.events == {EventType.ACCEPTED: 13}
+    open_jobs = await books.open_jobs(house)
+    assert {status: n for (_, status), n in open_jobs.items() if n} == {Status.PENDING: 9}
 
 
 async def _delete_job(session: Session) -> None:

@@ -5,6 +5,15 @@ SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY;
 -- name: accepted_total
 SELECT coalesce(sum(n), 0)::bigint FROM acceptance_ledger;
 
+-- name: open_jobs
+-- From what moved in and out of each state: the folded deltas are few, the jobs are many.
+SELECT stream, status, sum(n)::bigint
+FROM (SELECT stream, to_status AS status, n FROM job_delta
+      UNION ALL
+      SELECT stream, from_status, -n FROM job_delta WHERE from_status IS NOT NULL) AS moved
+WHERE status = ANY($1::text[])
+GROUP BY stream, status;
+
 -- name: jobs_by_status
 -- Jobs of every day, also of those whose partition is dropped and closed.
 SELECT status, sum(n)::bigint
