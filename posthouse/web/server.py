@@ -35,6 +35,7 @@ from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
 from posthouse.web.reference.routes import routes as reference_routes
 from posthouse.web.short_way import with_short_way
+from posthouse.web.unread import with_unread_taken
 
 DRAIN_SECONDS = 10
 _BACKLOG = 2048
@@ -58,7 +59,7 @@ def build_api(deps: ApiDeps) -> ASGIApp:
         "/v1/emails": partial(sending.send_one, deps),
         "/v1/emails/batch": partial(batch.send_batch, deps),
     }
-    return with_marks(with_short_way(framework, posts))
+    return with_marks(with_unread_taken(with_short_way(framework, posts)))
 
 
 def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:

@@ -284,3 +284,16 @@ async def test_unknown_paths_and_methods_have_problems_too(api: ApiHouse) -> Non
     assert (await api.call("PATCH", "/v1/emails")).code == "method_not_allowed"
     assert_refused(await api.call("POST", "/v1/../etc/passwd", MAIL))
     assert_refused(await api.call("GET", "/v1/templates/" + "x" * 5000))
+
+
+@pytest.mark.parametrize(
+    ("headers", "secret", "status"),
+    [({}, None, 413), ({"content-encoding": "gzip"}, None, 415), ({}, "ph_live_nobody", 403)],
+)
+async def test_a_refusal_of_a_large_body_is_seen_by_who_sends_it(
+    api: ApiHouse, headers: dict[str, str], secret: str | None, status: int
+) -> None:
+    """Whoever is in the middle of writing must not meet a closed connection in place of the answer."""
+    for _ in range(5):
+        answer = await api.call("POST", "/v1/emails", raw=b"x" * 8_000_000, headers=headers, secret=secret)
+        assert answer.status == status
