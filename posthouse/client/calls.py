@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from urllib.parse import quote
 
 from posthouse.client.answers import Json
 
@@ -35,11 +36,11 @@ def send_batch(mails: Sequence[Json], validation: Validation, idempotency_key: s
 
 
 def get(email_id: str) -> Call:
-    return Call("GET", f"/v1/emails/{email_id}")
+    return Call("GET", f"/v1/emails/{_part(email_id)}")
 
 
 def events(email_id: str, cursor: str | None) -> Call:
-    return Call("GET", f"/v1/emails/{email_id}/events", query=_paged({}, cursor))
+    return Call("GET", f"/v1/emails/{_part(email_id)}/events", query=_paged({}, cursor))
 
 
 def emails(filters: Mapping[str, str], cursor: str | None) -> Call:
@@ -47,12 +48,17 @@ def emails(filters: Mapping[str, str], cursor: str | None) -> Call:
 
 
 def cancel(email_id: str) -> Call:
-    return Call("POST", f"/v1/emails/{email_id}/cancel")
+    return Call("POST", f"/v1/emails/{_part(email_id)}/cancel")
 
 
 def reschedule(email_id: str, at: datetime) -> Call:
     """`at` needs its offset."""
-    return Call("PATCH", f"/v1/emails/{email_id}", {"scheduled_at": at.isoformat()})
+    return Call("PATCH", f"/v1/emails/{_part(email_id)}", {"scheduled_at": at.isoformat()})
+
+
+def _part(text: str) -> str:
+    """An id as one part of a path: one that came from outside must not lead to another route."""
+    return quote(text, safe="")
 
 
 def _once(key: str | None) -> dict[str, str]:

@@ -3,14 +3,9 @@
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http import HTTPStatus
 
-from posthouse.client.errors import ApiError, Unavailable, error_of
+from posthouse.client.errors import ApiError, TooManyRequests, Unavailable, error_of
 
-_AGAIN = frozenset(
-    {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR}
-    | {HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT}
-)
 _IN_PROGRESS = "idempotency_in_progress"
 
 
@@ -37,6 +32,7 @@ class Retries:
     tries: int = 5
     base: float = 0.2
     cap: float = 10.0
+    longest_told: float = 120.0  # a Retry-After beyond it is the caller's to wait for
     rng: random.Random = field(default_factory=random.Random)
 
     def wait_after(self, outcome: Answer | Exception, tried: int) -> float:
@@ -44,8 +40,11 @@ class Retries:
         error = _error(outcome)
         if tried >= self.tries or not _passing(error):
             raise error
+        told = _told(outcome)
+        if told > self.longest_told:
+            raise error
         longest = min(self.cap, self.base * 2 ** (tried - 1))
-        return max(self.rng.uniform(0, longest), _told(outcome))
+        return max(self.rng.uniform(0, longest), told)
 
 
 def _error(outcome: Answer | Exception) -> ApiError:
@@ -57,7 +56,7 @@ def _error(outcome: Answer | Exception) -> ApiError:
 
 
 def _passing(error: ApiError) -> bool:
-    return error.status == 0 or error.status in _AGAIN or error.code == _IN_PROGRESS
+    return isinstance(error, Unavailable | TooManyRequests) or error.code == _IN_PROGRESS
 
 
 def _told(outcome: Answer | Exception) -> float:

@@ -22,6 +22,7 @@ from posthouse.client import (
     Retries,
     Unavailable,
     Validation,
+    calls,
 )
 from posthouse.client.retries import Answer
 from posthouse.storage.db import Database, Wire
@@ -166,7 +167,7 @@ def _answer(status: int, code: str = "", **headers: str) -> Answer:
     return Answer(status, {name.replace("_", "-"): value for name, value in headers.items()}, {"code": code})
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 429, 500, 501, 502, 503, 504, 529])
 def test_passing_trouble_is_waited_for(status: int) -> None:
     assert 0 <= SOON.wait_after(_answer(status), 1) <= SOON.base
     assert SOON.wait_after(_answer(status, retry_after="7"), 1) == 7.0
@@ -182,6 +183,15 @@ def test_a_key_in_use_is_waited_for_and_other_conflicts_are_not() -> None:
 def test_what_would_fail_again_is_not_tried_again(status: int) -> None:
     with pytest.raises(ApiError):
         SOON.wait_after(_answer(status), 1)
+
+
+def test_a_house_that_says_tomorrow_is_not_waited_for() -> None:
+    with pytest.raises(Unavailable):
+        SOON.wait_after(_answer(503, retry_after="86400"), 1)
+
+
+def test_an_id_from_outside_leads_to_no_other_route() -> None:
+    assert calls.get("../keys?x=1").path == "/v1/emails/..%2Fkeys%3Fx%3D1"
 
 
 def test_waits_grow_to_their_cap() -> None:
