@@ -88,14 +88,14 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
 
         rows = RowMaker(content_key=house.keyring.contents, random_bits=secrets.randbits)
         intake = Intake(house.general, rows, now_ms=time.now_ms, accepted=accepted)
-        log = PostgresCallbacks(house.general, house.listener, hints.callbacks_waiting)
+        inbox = PostgresCallbacks(house.general, house.listener, hints.callbacks_waiting)
         deps = api_deps(
             database=house.general,
             intake=intake,
             changes=Changes(house.queue, house.policy, house.rng),
             jobs_due=lambda stream: hints.jobs_due(stream.value),
             rules=_rules(settings),
-            receiver=Receiver(build_readers(settings, house.clock), log),
+            receiver=Receiver(build_readers(settings, house.clock), inbox),
             metrics=house.metrics,
             clock=house.clock,
             now_ms=time.now_ms,
@@ -105,9 +105,10 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             find_source=lambda job: find_source(house.general, job),
         )
         uses = Chore("store when keys were used", KEY_USES_EVERY, deps.keys.write_uses)
+        api = server.build_api(deps)
+        calm_collector()
         async with in_background(do_chores([uses], stop), "chores"):
-            calm_collector()
-        await serve_on_granian(server.build_api(deps), settings.house.host, settings.house.api_port, stop)
+            await serve_on_granian(api, settings.house.host, settings.house.api_port, stop)
         await intake.drain()
         await _last_time(uses)
 

@@ -3,6 +3,7 @@
 import asyncio
 import tomllib
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 import pytest_asyncio
 from api_house import Answer, ApiHouse, create_key, free_port, ready_clock, running_api, until_listening
 
+from posthouse.app import roles
 from posthouse.app.roles import run_api
 from posthouse.cli.docs.settings import LEAST_STREAM
 from posthouse.config import settings_from
@@ -268,21 +270,37 @@ async def test_who_has_no_valid_key_is_not_counted(database: Database) -> None:
         assert (await api.call("POST", "/v1/emails", MAIL)).status == 202
 
 
-async def test_the_role_stores_uses_when_it_ends(database: Database, pg_dsn: str, tmp_path: Path) -> None:
+@asynccontextmanager
+async def role_that_was_asked(database: Database, pg_dsn: str, folder: Path) -> AsyncIterator[None]:
+    """The API's role, after one request with the only key there is; told to stop and awaited at the end."""
     await ready_clock(database)
     _, secret = await create_key(database, None, [])
     port, stop = free_port(), asyncio.Event()
     table = tomllib.loads("".join(LEAST_STREAM.format(name=stream) for stream in Stream))
-    house = {"data_dir": str(tmp_path), "api_port": port}
+    house = {"data_dir": str(folder), "api_port": port}
     settings = settings_from({**table, "house": house, "database": {"url": pg_dsn}}, "a test")
     role = asyncio.create_task(run_api(settings, stop))
     await until_listening(port)
     url, headers = f"http://127.0.0.1:{port}/v1/emails/x", {"Authorization": f"Bearer {secret}"}
     async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as response:
         assert (response.status, response.headers["RateLimit-Limit"]) == (404, "10000")
-    assert [key.last_used_at for key in await keys.list_all(database)] == [None]
+    yield
     stop.set()
     await role
+
+
+async def test_the_role_stores_uses_while_it_runs(
+    database: Database, pg_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(roles, "KEY_USES_EVERY", 0.02)
+    async with role_that_was_asked(database, pg_dsn, tmp_path), asyncio.timeout(20):
+        while [key.last_used_at for key in await keys.list_all(database)] == [None]:  # noqa: ASYNC110  # only the database knows
+            await asyncio.sleep(0.01)
+
+
+async def test_the_role_stores_uses_when_it_ends(database: Database, pg_dsn: str, tmp_path: Path) -> None:
+    async with role_that_was_asked(database, pg_dsn, tmp_path):
+        assert [key.last_used_at for key in await keys.list_all(database)] == [None]
     (key,) = await keys.list_all(database)
     assert key.last_used_at is not None
     assert datetime.now(UTC) - key.last_used_at < timedelta(minutes=5)
