@@ -142,6 +142,6 @@ class Metrics:
         )
         self.residual = Gauge(
             "posthouse_books_residual",
-            "Difference between the two sides of the books; 0 when they balance. Counted hourly.",
+            "Difference between the two sides of the books; 0 when they balance. Counted daily.",
             registry=self.registry,
         )

@@ -11,6 +11,8 @@ from posthouse.storage import books, doctor, housekeeping, jobs, partitions
 from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
 
+_DAY = timedelta(days=1).total_seconds()
+
 
 def chores(house: House) -> list[Chore]:
     retention = partitions.Retention(
@@ -33,9 +35,10 @@ def chores(house: House) -> list[Chore]:
         await housekeeping.forget_workers(house.general)
         await housekeeping.forget_idempotency_keys(house.general, house.settings.retention.idempotency_keys)
 
+    gauges = Gauges(house)
     return [
-        Chore("measure the house", 15.0, Gauges(house).measure),
-        Chore("count the books", timedelta(hours=1).total_seconds(), Gauges(house).count),
+        Chore("measure the house", 15.0, gauges.measure),
+        Chore("count the books", _DAY, gauges.count, first_after=_DAY),
         Chore("make partitions", timedelta(hours=1).total_seconds(), partitions_ahead),
         Chore("drop old partitions", timedelta(hours=6).total_seconds(), partitions_behind),
         Chore("fold the books", 10.0, fold_books),
@@ -66,7 +69,7 @@ class Gauges:
                 metrics.open_jobs.labels(stream.value, status.value.lower()).set(count)
 
     async def count(self) -> None:
-        """Reads every job that is kept."""
+        """Reads every job that is kept: not at the start, which comes often when something is wrong."""
         self._house.metrics.residual.set((await books.residual(self._house.general)).residual)
 
 

@@ -10,11 +10,13 @@ from posthouse.telemetry import log
 
 @dataclass(frozen=True, slots=True)
 class Chore:
-    """`work` is done at once and then every `every` seconds. It may be done by any number of processes."""
+    """`work` is done after `first_after` seconds and then every `every` seconds. It may be done by any number
+    of processes."""
 
     name: str
     every: float
     work: Callable[[], Awaitable[object]]
+    first_after: float = 0.0
 
 
 async def do_chores(chores: Sequence[Chore], stop: asyncio.Event) -> None:
@@ -25,6 +27,8 @@ async def do_chores(chores: Sequence[Chore], stop: asyncio.Event) -> None:
 
 
 async def _repeat(chore: Chore, stop: asyncio.Event) -> None:
+    if chore.first_after:
+        await stopped_within(stop, chore.first_after)
     while not stop.is_set():
         try:
             await chore.work()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from prometheus_client import generate_latest
 
 from posthouse.telemetry import Metrics
 
@@ -48,6 +49,14 @@ def test_expressions_are_balanced_and_name_metrics_that_are_there(expression: st
     assert named <= exposed()
     for one, other in ("()", "{}", "[]"):
         assert expression.count(one) == expression.count(other)
+
+
+def test_what_is_looked_for_in_vain_is_shown_only_by_who_measures_it() -> None:
+    """A gauge without labels is 0 in every role from the start: it is never absent."""
+    shown = generate_latest(Metrics().registry).decode()
+    looked_for = re.findall(r"absent\((posthouse_\w+)", " ".join(EXPRESSIONS))
+    assert looked_for
+    assert [name for name in looked_for if re.search(rf"^{name}\b", shown, re.MULTILINE)] == []
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: str(rule[0]))
