@@ -58,13 +58,11 @@ class Changes:
     async def reschedule(
         self, ids: Sequence[JobId], due_at: datetime, scheduled_at: datetime | None
     ) -> dict[JobId, Changed]:
-        """Move those that wait for their first try. One that was handed over before is on its way: when it
-        is tried again follows from what its server said. Raises NotNow.
-        """
+        """Move those that wait, for their first try or for another. Raises NotNow."""
 
         async def work(tx: Transaction) -> dict[JobId, Changed]:
             jobs = await recording.lock_jobs(tx, ids)
-            moved = [job for job in jobs.values() if job.status in _WAITING and job.attempt == 0]
+            moved = [job for job in jobs.values() if job.status in _WAITING]
             await changes.reschedule(tx, [job.job_id for job in moved], due_at, scheduled_at)
             back = Counter(_to_pending(job) for job in moved if job.status != Status.PENDING)
             await recording.book(tx, back, Counter())

@@ -1,5 +1,5 @@
 -- name: reschedule_jobs
--- A new time for locked jobs that were never handed over. An expiry that was only the stream's default keeps
+-- A new time for locked jobs that wait. An expiry that was only the stream's default keeps
 -- its distance. $2, $3: lowest and highest id; $4: when they are due; $5: the time as it was asked for, null
 -- for now.
 UPDATE email_job

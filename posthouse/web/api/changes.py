@@ -126,7 +126,7 @@ def _refuse_unless_done(changed: Mapping[JobId, Changed]) -> None:
         raise Conflict(f"This mail has ended and cannot be changed: {where}.", code="already_ended")
     raise Conflict(
         f"This mail cannot be changed any more: {where}, and has been taken up for sending. Look at its "
-        "events to see how that ends; one that waits for another try can be cancelled, not moved.",
+        "events to see how that ends.",
         code="already_sending",
     )
 

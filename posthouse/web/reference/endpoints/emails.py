@@ -214,8 +214,8 @@ ENDPOINTS: Final = (
         Body(ChangedEmail, MOVED),
         KeyScope.SEND,
         "A time that is past means now; the latest is 30 days after the mail was accepted. An expiry that "
-        "was not given moves along, one that was given holds. 409 `already_sending`: it was handed over "
-        "before, or is just now; one that waits for another try can be cancelled, not moved.",
+        "was not given moves along, one that was given holds. 409 `already_sending`: it is being handed "
+        "over just now. One that waits for another try can be moved as well.",
         parameters=(ID,),
         posts=(Body(PostedChange, {"scheduled_at": "2026-11-27T09:00:00+01:00"}),),
         refusals=(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT),
