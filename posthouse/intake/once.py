@@ -48,6 +48,10 @@ def repeated(idempotency: Idempotency, promise: Promise) -> Result:
     """What a request gets whose key is known: the answer of then, if it asks for the same."""
     if idempotency.body_hash == promise.body_hash:
         return Receipt(promise.response, replayed=True)
+    return other_body()
+
+
+def other_body() -> InvalidInput:
     return InvalidInput(
         "This Idempotency-Key came before with another body: use a new key for a new mail.",
         code="invalid_idempotent_request",

@@ -1,13 +1,14 @@
 """POST /v1/emails/batch over real HTTP: whole or not at all, each mail once, and said which is wrong."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from uuid import UUID
 
 import msgspec
 import pytest
 import pytest_asyncio
-from api_house import ApiHouse, looking, running_api
+from api_house import ApiHouse, looking, mail, running_api
 
 from posthouse.storage.db import Database, Wire
 from posthouse.web.api.batch import MAX_EMAILS, BatchReceipt
@@ -34,16 +35,6 @@ async def api(database: Database) -> AsyncIterator[ApiHouse]:
 async def wire(pg_dsn: str) -> AsyncIterator[Wire]:
     async with looking(pg_dsn, _QUERIES) as opened:
         yield opened
-
-
-def mail(number: int = 0, **more: object) -> dict[str, object]:
-    return {
-        "from": "Shop <orders@shop.example>",
-        "to": f"p{number}@inbox.test",
-        "subject": "Hi",
-        "text": "Hello",
-        **more,
-    }
 
 
 async def sent(api: ApiHouse, mails: object, headers: Mapping[str, str] | None = None) -> BatchReceipt:
@@ -126,6 +117,9 @@ async def test_a_batch_that_is_repeated_is_answered_again(api: ApiHouse, wire: W
     assert {answer.status for answer in answers} == {202}
     assert len({answer.body for answer in answers}) == 1
     assert sum("idempotent-replayed" not in answer.headers for answer in answers) == 1
+    written_otherwise = json.dumps([dict(reversed(mail(n).items())) for n in (1, 2)], indent=2).encode()
+    again = await api.call("POST", "/v1/emails/batch", raw=written_otherwise, headers=headers)
+    assert (again.status, again.body) == (202, answers[0].body)
     other = await api.call("POST", "/v1/emails/batch", [mail(3)], headers=headers)
     assert (other.status, other.code) == (422, "invalid_idempotent_request")
     assert await wire.value(int, "jobs") == 2
@@ -155,6 +149,9 @@ async def test_a_key_with_another_body_spoils_a_strict_batch_and_one_mail_of_a_p
 
 async def test_one_key_twice_in_a_batch_is_one_mail_or_one_error(api: ApiHouse, wire: Wire) -> None:
     mails = [mail(1, idempotency_key="a"), mail(1, idempotency_key="a"), mail(2, idempotency_key="a")]
+    strict = await api.call("POST", "/v1/emails/batch", mails)
+    assert (strict.status, strict.code, strict.pointer) == (422, "invalid_idempotent_request", "/2")
+    assert await wire.value(int, "jobs") == 0
     receipt = await sent(api, mails, PERMISSIVE)
     assert receipt.data[0] == receipt.data[1]
     assert [error.index for error in receipt.errors] == [2]

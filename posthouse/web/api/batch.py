@@ -15,8 +15,8 @@ from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from posthouse.domain.errors import Forbidden, InvalidInput
-from posthouse.intake.once import repeated
-from posthouse.intake.posted import PostedEmail
+from posthouse.intake.once import other_body, repeated
+from posthouse.intake.posted import PostedEmail, fingerprint
 from posthouse.intake.submission import Entry, Idempotency, Receipt, Result, Submission
 from posthouse.storage.acceptance import Promise
 from posthouse.storage.keys import ApiKey, KeyScope
@@ -87,6 +87,7 @@ class Item:
     """One mail of the batch: where it stands in the request, and its posted form or what is wrong with it."""
 
     pointer: str
+    raw: bytes
     posted: PostedEmail | InvalidInput
     idempotency: Idempotency | None
 
@@ -102,7 +103,7 @@ async def _accept(deps: ApiDeps, request: ApiRequest) -> Receipt:
     validation, whole_key = _validation(request), idempotency_key_of(request)
     async with deps.bodies.read(request) as body:
         items = items_of(body)
-        whole = None if whole_key is None else Idempotency(whole_key, _digest(body, validation))
+        whole = None if whole_key is None else Idempotency(whole_key, _digest(items, validation))
         if whole is not None:
             earlier = await deps.intake.recall(key.api_key_id, whole)
             if earlier is not None:
@@ -143,18 +144,31 @@ def items_of(body: bytes) -> list[Item]:
 
 
 def _item(pointer: str, raw: msgspec.Raw) -> Item:
+    body = bytes(raw)
     try:
-        email = decode(bytes(raw), _read_mail)
-        return Item(pointer, email, idempotency_of(email, email.idempotency_key))
+        email = decode(body, _read_mail)
+        return Item(pointer, body, email, idempotency_of(email, email.idempotency_key))
     except InvalidInput as error:
-        return Item(pointer, error, None)
+        return Item(pointer, body, error, None)
 
 
 async def _verdicts(deps: ApiDeps, key: ApiKey, items: Sequence[Item]) -> list[_Verdict]:
     named = [item.idempotency.key for item in items if item.idempotency is not None]
     known = await deps.intake.promises(key.api_key_id, named) if named else {}
     now = deps.now()
-    return [await _verdict(deps, key, item, known, now) for item in items]
+    firsts: dict[str, Idempotency] = {}
+    for item in items:
+        if item.idempotency is not None:
+            firsts.setdefault(item.idempotency.key, item.idempotency)
+    return [
+        other_body() if _differs(item, firsts) else await _verdict(deps, key, item, known, now)
+        for item in items
+    ]
+
+
+def _differs(item: Item, firsts: Mapping[str, Idempotency]) -> bool:
+    """From an earlier mail of the batch with the same key."""
+    return item.idempotency is not None and item.idempotency != firsts[item.idempotency.key]
 
 
 async def _verdict(
@@ -192,5 +206,13 @@ def _answer(verdicts: Sequence[_Verdict], results: Sequence[Result]) -> bytes:
     return msgspec.json.encode(BatchReceipt(data, errors))
 
 
-def _digest(body: bytes, validation: Validation) -> bytes:
-    return hashlib.sha256(f"{validation}\n".encode() + body).digest()
+def _digest(items: Sequence[Item], validation: Validation) -> bytes:
+    """Of the mails in their canonical form; one that could not be read counts as it was written."""
+    digest = hashlib.sha256(validation.encode())
+    for item in items:
+        if isinstance(item.posted, InvalidInput):
+            digest.update(hashlib.sha256(item.raw).digest())
+        else:
+            digest.update(fingerprint(item.posted))
+            digest.update(hashlib.sha256((item.posted.idempotency_key or "").encode()).digest())
+    return digest.digest()
