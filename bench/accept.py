@@ -2,17 +2,14 @@
 
 import asyncio
 import json
-import secrets
 import shutil
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 
-from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, cpu_seconds, ports
+from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, cpu_seconds, make_key, ports
 from bench.latency import until_ready
 from bench.seed import make_template
-from posthouse.storage import keys
 from posthouse.storage.books import residual
 from posthouse.storage.demo import status_counts
 
@@ -39,14 +36,7 @@ async def _measure(batch: int, connections: int) -> dict[str, object]:
         return {"skipped": "wrk is not there: apt-get install wrk"}
     async with bench_house(BY_SMTP, ports(*PORTS)) as house:
         await make_template(house.db)
-        _, key = await keys.create(
-            house.db,
-            name="bench",
-            stream=None,
-            from_domains=[],
-            now=datetime.now(UTC),
-            random_bytes=secrets.token_bytes,
-        )
+        key = await make_key(house.db)
         url = f"http://{house.settings.house.host}:{house.settings.house.api_port}"
         async with house.roles(("api",)) as (api,), aiohttp.ClientSession() as session:
             await until_ready(session, url)

@@ -3,17 +3,14 @@
 import asyncio
 import os
 import re
-import secrets
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
 
-from bench.house import BY_SMTP, PORTS, bench_house, ports
+from bench.house import BY_SMTP, PORTS, bench_house, make_key, ports
 from bench.latency import until_ready
 from bench.seed import make_template
-from posthouse.storage import keys
 
 #: Of each operation and phase; about 50,000 requests in all.
 MAX_EXAMPLES = 1500
@@ -31,14 +28,7 @@ _GENERATED = re.compile(r"(\d+) generated")
 async def bench() -> list[dict[str, object]]:
     async with bench_house(BY_SMTP, ports(*PORTS)) as house:
         await make_template(house.db)
-        _, key = await keys.create(
-            house.db,
-            name="bench",
-            stream=None,
-            from_domains=[],
-            now=datetime.now(UTC),
-            random_bytes=secrets.token_bytes,
-        )
+        key = await make_key(house.db)
         url = f"http://{house.settings.house.host}:{house.settings.house.api_port}"
         async with house.roles(("api",)), aiohttp.ClientSession() as session:
             await until_ready(session, url)

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from pathlib import Path
 from posthouse.cli.demo.plan import free_ports
 from posthouse.cli.development import make_simulator_keys
 from posthouse.config import PARENT_PIPE, Settings, load
-from posthouse.storage import partitions
+from posthouse.storage import keys, partitions
 from posthouse.storage.db import Database, PoolKind, open_pool
 from posthouse.storage.embedded import EmbeddedPostgres
 from posthouse.storage.migrate import migrate
@@ -83,6 +84,19 @@ async def bench_house(marketing: str, ports: Mapping[str, int]) -> AsyncIterator
                 await db.close()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def make_key(db: Database) -> str:
+    """A key that may do everything; its secret."""
+    _, secret = await keys.create(
+        db,
+        name="bench",
+        stream=None,
+        from_domains=[],
+        now=datetime.now(UTC),
+        random_bytes=secrets.token_bytes,
+    )
+    return secret
 
 
 async def make_partitions(db: Database) -> None:

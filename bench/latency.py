@@ -1,18 +1,16 @@
 """latency: transactional mail from its acceptance to the relay while marketing runs at full speed."""
 
 import asyncio
-import secrets
 import time
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
 
-from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, ports
+from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, make_key, ports
 from bench.seed import accept, make_suppressions, make_template
 from bench.sink import smtp_sink
 from posthouse.cli.demo.client import Api
 from posthouse.domain.stream import Stream
-from posthouse.storage import keys
 from posthouse.storage.demo import handover_latency, progress
 
 MARKETING = 120_000
@@ -54,14 +52,7 @@ async def _measure(house: BenchHouse) -> dict[str, object]:
 
 
 async def _api(house: BenchHouse, session: aiohttp.ClientSession) -> Api:
-    _, secret = await keys.create(
-        house.db,
-        name="bench",
-        stream=None,
-        from_domains=[],
-        now=datetime.now(UTC),
-        random_bytes=secrets.token_bytes,
-    )
+    secret = await make_key(house.db)
     url = f"http://{house.settings.house.host}:{house.settings.house.api_port}"
     await until_ready(session, url)
     return Api(url, secret, session)

@@ -7,7 +7,6 @@ another on every thousandth. Requests go one after the other over one connection
 
 import os
 import random
-import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -17,11 +16,10 @@ from urllib.parse import urlencode
 import aiohttp
 import msgspec
 
-from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, ports
+from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, make_key, ports
 from bench.latency import until_ready
 from bench.seed import make_template
 from posthouse.domain.ids import first_of_day, uuid7
-from posthouse.storage import keys
 from posthouse.storage.db import Wire, open_wire
 from posthouse.storage.sql import Queries
 
@@ -82,14 +80,7 @@ async def bench() -> list[dict[str, object]]:
     async with bench_house(BY_SMTP, ports(*PORTS)) as house:
         await make_template(house.db)
         await _fill(house)
-        _, key = await keys.create(
-            house.db,
-            name="bench",
-            stream=None,
-            from_domains=[],
-            now=datetime.now(UTC),
-            random_bytes=secrets.token_bytes,
-        )
+        key = await make_key(house.db)
         headers = {"Authorization": f"Bearer {key}"}
         async with house.roles(("api",)), aiohttp.ClientSession(headers=headers) as session:
             url = f"http://{house.settings.house.host}:{house.settings.house.api_port}"

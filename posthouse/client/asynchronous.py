@@ -11,11 +11,14 @@ from posthouse.client import answers, calls
 from posthouse.client.answers import Accepted, BatchAccepted, Json
 from posthouse.client.calls import Call, Validation
 from posthouse.client.retries import Answer, Retries
-from posthouse.client.wire import TIMEOUT, answer_of, body_of, headers_of
+from posthouse.client.wire import TIMEOUT, answer_of, body_of, checked_url, headers_of, read
 
 
 class AsyncClient:
-    """`base_url` is the house's, without /v1. Every call raises ApiError (posthouse.client.errors)."""
+    """`base_url` is the house's, without /v1. Every call raises ApiError (posthouse.client.errors).
+
+    Raises ValueError for a base_url without its scheme.
+    """
 
     def __init__(
         self,
@@ -26,14 +29,16 @@ class AsyncClient:
         timeout: float = TIMEOUT,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._http = httpx.AsyncClient(base_url=base_url, headers=headers_of(key), timeout=timeout)
+        self._http = httpx.AsyncClient(
+            base_url=checked_url(base_url), headers=headers_of(key), timeout=timeout
+        )
         self._retries = retries or Retries()
         self._sleep = sleep
 
     async def send(self, mail: Json, *, idempotency_key: str | None = None) -> Accepted:
         """Returns when the mail is stored: it will not be lost, and it will not be sent twice."""
         answer = await self._ask(calls.send(mail, idempotency_key))
-        return answers.accepted(body_of(answer), answer.replayed)
+        return read(answer, lambda body: answers.accepted(body, answer.replayed))
 
     async def send_batch(
         self,
@@ -44,7 +49,7 @@ class AsyncClient:
     ) -> BatchAccepted:
         """Up to 500 mails, stored whole or not at all."""
         answer = await self._ask(calls.send_batch(mails, validation, idempotency_key))
-        return answers.batch_accepted(body_of(answer), answer.replayed)
+        return read(answer, lambda body: answers.batch_accepted(body, answer.replayed))
 
     async def get(self, email_id: str) -> Json:
         """Where a mail stands, with its timeline."""
@@ -78,11 +83,11 @@ class AsyncClient:
         await self.close()
 
     async def _walk(self, call: Callable[[str | None], Call]) -> AsyncIterator[Json]:
-        page = answers.page(body_of(await self._ask(call(None))))
+        page = read(await self._ask(call(None)), answers.page)
         for one in page.data:
             yield one
         while page.next_cursor is not None:
-            page = answers.page(body_of(await self._ask(call(page.next_cursor))))
+            page = read(await self._ask(call(page.next_cursor)), answers.page)
             for one in page.data:
                 yield one
 

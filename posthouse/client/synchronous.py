@@ -11,11 +11,14 @@ from posthouse.client import answers, calls
 from posthouse.client.answers import Accepted, BatchAccepted, Json
 from posthouse.client.calls import Call, Validation
 from posthouse.client.retries import Answer, Retries
-from posthouse.client.wire import TIMEOUT, answer_of, body_of, headers_of
+from posthouse.client.wire import TIMEOUT, answer_of, body_of, checked_url, headers_of, read
 
 
 class Client:
-    """`base_url` is the house's, without /v1. Every call raises ApiError (posthouse.client.errors)."""
+    """`base_url` is the house's, without /v1. Every call raises ApiError (posthouse.client.errors).
+
+    Raises ValueError for a base_url without its scheme.
+    """
 
     def __init__(
         self,
@@ -26,14 +29,14 @@ class Client:
         timeout: float = TIMEOUT,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._http = httpx.Client(base_url=base_url, headers=headers_of(key), timeout=timeout)
+        self._http = httpx.Client(base_url=checked_url(base_url), headers=headers_of(key), timeout=timeout)
         self._retries = retries or Retries()
         self._sleep = sleep
 
     def send(self, mail: Json, *, idempotency_key: str | None = None) -> Accepted:
         """Returns when the mail is stored: it will not be lost, and it will not be sent twice."""
         answer = self._ask(calls.send(mail, idempotency_key))
-        return answers.accepted(body_of(answer), answer.replayed)
+        return read(answer, lambda body: answers.accepted(body, answer.replayed))
 
     def send_batch(
         self,
@@ -44,7 +47,7 @@ class Client:
     ) -> BatchAccepted:
         """Up to 500 mails, stored whole or not at all."""
         answer = self._ask(calls.send_batch(mails, validation, idempotency_key))
-        return answers.batch_accepted(body_of(answer), answer.replayed)
+        return read(answer, lambda body: answers.batch_accepted(body, answer.replayed))
 
     def get(self, email_id: str) -> Json:
         """Where a mail stands, with its timeline."""
@@ -78,10 +81,10 @@ class Client:
         self.close()
 
     def _walk(self, call: Callable[[str | None], Call]) -> Iterator[Json]:
-        page = answers.page(body_of(self._ask(call(None))))
+        page = read(self._ask(call(None)), answers.page)
         yield from page.data
         while page.next_cursor is not None:
-            page = answers.page(body_of(self._ask(call(page.next_cursor))))
+            page = read(self._ask(call(page.next_cursor)), answers.page)
             yield from page.data
 
     def _ask(self, call: Call) -> Answer:

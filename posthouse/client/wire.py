@@ -1,7 +1,8 @@
 """What both clients do with HTTP."""
 
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final
+from typing import Final, TypeVar
 
 import httpx
 
@@ -9,7 +10,16 @@ from posthouse.client.answers import Json
 from posthouse.client.errors import Unavailable
 from posthouse.client.retries import Answer
 
+T = TypeVar("T")
+
 TIMEOUT: Final = 30.0  # seconds
+
+
+def checked_url(text: str) -> str:
+    """Raises ValueError."""
+    if not text.startswith(("http://", "https://")):
+        raise ValueError(f"base_url is like https://mail.example.com, with its scheme; not {text!r}.")
+    return text
 
 
 def headers_of(key: str) -> dict[str, str]:
@@ -28,8 +38,20 @@ def answer_of(response: httpx.Response) -> Answer:
 def body_of(answer: Answer) -> Json:
     """The object that a good answer is. Raises Unavailable when something else answered in its place."""
     if not isinstance(answer.body, dict):
-        raise Unavailable("What answered is not Posthouse: is the address right?", status=answer.status)
+        raise _somebody_else(answer)
     return answer.body
+
+
+def read(answer: Answer, kind: Callable[[Json], T]) -> T:
+    """A good answer as `kind` makes it of its object. Raises Unavailable as `body_of`."""
+    try:
+        return kind(body_of(answer))
+    except (KeyError, TypeError, ValueError) as error:
+        raise _somebody_else(answer) from error
+
+
+def _somebody_else(answer: Answer) -> Unavailable:
+    return Unavailable("What answered is not Posthouse: is the address right?", status=answer.status)
 
 
 def _version() -> str:

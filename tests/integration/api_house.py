@@ -161,6 +161,17 @@ class ApiHouse:
         return secret
 
 
+def mail(number: int = 0, **more: object) -> dict[str, object]:
+    """A good mail as it is posted, to a reader of its own."""
+    return {
+        "from": "Shop <orders@shop.example>",
+        "to": f"p{number}@inbox.test",
+        "subject": "Hi",
+        "text": "Hello",
+        **more,
+    }
+
+
 async def create_key(
     database: Database,
     stream: Stream | None,

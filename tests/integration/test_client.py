@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 import pytest_asyncio
-from api_house import ApiHouse, free_port, looking, not_a_key, running_api
+from api_house import ApiHouse, free_port, looking, mail, not_a_key, running_api
 
 from posthouse.client import (
     ApiError,
@@ -22,9 +22,11 @@ from posthouse.client import (
     Retries,
     Unavailable,
     Validation,
+    answers,
     calls,
 )
 from posthouse.client.retries import Answer
+from posthouse.client.wire import read
 from posthouse.storage.db import Database, Wire
 
 _QUERIES = "-- name: jobs\nSELECT count(*) FROM email_job;\n"
@@ -41,16 +43,6 @@ async def api(database: Database) -> AsyncIterator[ApiHouse]:
 async def wire(pg_dsn: str) -> AsyncIterator[Wire]:
     async with looking(pg_dsn, _QUERIES) as opened:
         yield opened
-
-
-def mail(number: int = 0, **more: object) -> dict[str, object]:
-    return {
-        "from": "Shop <orders@shop.example>",
-        "to": f"p{number}@inbox.test",
-        "subject": "Hi",
-        "text": "Hello",
-        **more,
-    }
 
 
 async def test_a_mail_from_its_acceptance_to_its_cancellation(api: ApiHouse) -> None:
@@ -188,6 +180,18 @@ def test_what_would_fail_again_is_not_tried_again(status: int) -> None:
 def test_a_house_that_says_tomorrow_is_not_waited_for() -> None:
     with pytest.raises(Unavailable):
         SOON.wait_after(_answer(503, retry_after="86400"), 1)
+
+
+@pytest.mark.parametrize("base_url", ["127.0.0.1:8025", "ftp://mail.example", ""])
+def test_an_address_without_its_scheme_is_refused_at_once(base_url: str) -> None:
+    with pytest.raises(ValueError, match="with its scheme"):
+        Client(base_url, key="k")
+
+
+@pytest.mark.parametrize("body", [None, [], "text", {}, {"data": []}, {"id": "x", "status": "pending"}])
+def test_what_somebody_else_answers_is_said_to_be_theirs(body: object) -> None:
+    with pytest.raises(Unavailable, match="not Posthouse"):
+        read(Answer(200, {}, body), lambda found: answers.accepted(found, replayed=False))
 
 
 def test_an_id_from_outside_leads_to_no_other_route() -> None:
