@@ -23,8 +23,8 @@ from posthouse.storage.templates import Template
 from posthouse.storage.timeline import JobRecord
 
 #: Mails that are looked at for one page, and in one step.
-BUDGET: Final = 3_000
-_STEP: Final = 1_000
+BUDGET: Final = 1_000
+_STEP: Final = 500
 #: Waiting jobs that are sorted at once. A longer queue is found by walking all jobs: it is many of them.
 _FEW: Final = 1_000
 
