@@ -13,7 +13,7 @@ from bench.latency import until_ready
 from bench.seed import make_template
 
 #: Of each operation and phase; about 50,000 requests in all.
-MAX_EXAMPLES = 1500
+MAX_EXAMPLES = 2200
 SCHEMATHESIS = Path(sys.executable).with_name("schemathesis")
 ROOT = Path(__file__).parents[1]
 CHECKS = (
