@@ -1,4 +1,4 @@
-"""The reference of every setting, made from posthouse/config.py itself.
+"""The reference of every setting, made from posthouse/config/ itself.
 
 Keys, types and defaults come from the settings' classes, descriptions from the `#:` comments above their
 fields. The prose around them is `configuration.md` in this folder.
@@ -18,6 +18,7 @@ import msgspec
 from msgspec import inspect as shapes
 
 from posthouse import config
+from posthouse.config import relays, settings
 from posthouse.domain.duration import format_duration
 from posthouse.domain.rate import Rate
 from posthouse.domain.stream import Stream
@@ -69,7 +70,7 @@ def _above(lines: list[str], line: int) -> str:
 
 
 def _sections(root: type[msgspec.Struct]) -> Iterator[str]:
-    words = comments(inspect.getsource(config))
+    words = comments(inspect.getsource(relays)) | comments(inspect.getsource(settings))
     defaults = stream_defaults()
     for field in _struct(root).fields:
         for title, table in _tables(field):

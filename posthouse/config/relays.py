@@ -1,0 +1,48 @@
+"""The tables [relays.NAME]: one account at one relay, by its kind."""
+
+from typing import Literal
+
+from posthouse.config.table import Port, Positive, Table
+
+
+class SmtpAccountSettings(Table, frozen=True, kw_only=True, tag="smtp", tag_field="kind"):
+    """[relays.NAME] with kind = "smtp": any SMTP submission server."""
+
+    #: The server's name or address.
+    host: str
+    #: 587 is submission with STARTTLS; with tls = "implicit" usually 465 (RFC 8314).
+    port: Port = 587
+    #: STARTTLS is required once chosen: there is no silent fall-back to clear text.
+    tls: Literal["none", "starttls", "implicit"] = "starttls"
+    #: For AUTH; empty: no signing in.
+    user: str = ""
+    #: Name of the environment variable that holds the password.
+    password_env: str = ""
+    #: File that holds the password.
+    password_file: str = ""
+    #: Connections of one worker.
+    max_connections: Positive = 8
+    #: The server is ours: it may be mailed at reserved domains and signed in to in clear text.
+    simulator: bool = False
+
+
+class SendGridAccountSettings(Table, frozen=True, kw_only=True, tag="sendgrid", tag_field="kind"):
+    """[relays.NAME] with kind = "sendgrid": SendGrid v3, or what speaks its protocol."""
+
+    #: Name of the environment variable that holds the API key.
+    api_key_env: str = ""
+    #: File that holds the API key.
+    api_key_file: str = ""
+    #: https://api.eu.sendgrid.com for an account in the EU region.
+    base_url: str = "https://api.sendgrid.com"
+    #: The Event Webhook's verification key, base64 DER as SendGrid shows it, or PEM. It is public.
+    webhook_key: str = ""
+    #: File that holds the verification key. One of the two is needed: unsigned webhooks are not taken.
+    webhook_key_file: str = ""
+    #: Requests of one worker under way at a time.
+    max_concurrency: Positive = 64
+    #: The server is ours: it may be at a private address and be mailed at reserved domains.
+    simulator: bool = False
+
+
+RelaySettings = SmtpAccountSettings | SendGridAccountSettings
