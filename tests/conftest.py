@@ -1,12 +1,14 @@
 """A real PostgreSQL for every test that asks for one: one server a test process, one database a test.
 
 A test database is a copy of a template that was migrated once, which takes a fraction of a migration.
-`shell` is the command line on such a database.
+`shell` is the command line on such a database. Likewise a real Kafka for every test that asks for one: one
+broker a test process, topics of its own for each test.
 """
 
 import itertools
 import os
 import random
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -21,6 +23,9 @@ import pytest
 import pytest_asyncio
 from cli_shell import Shell
 
+from posthouse.bus.kafka import topics
+from posthouse.cli.broker.server import Broker, running
+from posthouse.config import KafkaSettings
 from posthouse.storage import partitions
 from posthouse.storage.db import Database, PoolKind, Wire, open_pool, open_wire
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
@@ -44,6 +49,11 @@ collect_ignore = [] if _may_mount() else ["integration/test_api_disk_full.py"]
 _TEMPLATE = "template_posthouse"
 _ROOM = 2 << 30  # bytes
 _numbers = itertools.count(1)
+
+#: A cluster for the tests to use instead of starting a broker. Under another name, which the test processes
+#: of a parallel run inherit, because the houses that tests start are on Kafka only where a test says so.
+_GIVEN_KAFKA = os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", os.environ.get("TEST_KAFKA_BOOTSTRAP_SERVERS", ""))
+os.environ["TEST_KAFKA_BOOTSTRAP_SERVERS"] = _GIVEN_KAFKA
 
 
 @pytest.fixture
@@ -121,11 +131,48 @@ async def queue_database(pg_dsn: str, queries: Queries) -> AsyncIterator[Databas
     await opened.close()
 
 
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[Broker]:
+    """The test process's own broker. Tests that only use Kafka take `kafka`; those that kill it, this."""
+    with _parent() as parent, running(parent / "kafka", os.environ) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka_servers(request: pytest.FixtureRequest) -> str:
+    """The cluster of KAFKA_BOOTSTRAP_SERVERS, else the test process's own broker."""
+    if _GIVEN_KAFKA:
+        return _GIVEN_KAFKA
+    broker = request.getfixturevalue("kafka_broker")
+    assert isinstance(broker, Broker)
+    return broker.bootstrap_servers
+
+
+@pytest.fixture
+def empty_kafka(kafka_servers: str) -> KafkaSettings:
+    """Names of topics that are the test's own, and are not there yet."""
+    return KafkaSettings(
+        bootstrap_servers=kafka_servers,
+        prefix=f"test-{secrets.token_hex(4)}.",
+        partitions=4,
+        replication_factor=1,
+        min_insync_replicas=1,
+    )
+
+
+@pytest.fixture
+def kafka(empty_kafka: KafkaSettings) -> Iterator[KafkaSettings]:
+    """The house's topics, empty, the test's own."""
+    topics.create(empty_kafka)
+    yield empty_kafka
+    topics.drop(empty_kafka)
+
+
 @pytest.fixture
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shell:
     """A shell in an empty folder, with no database named."""
     for name in list(os.environ):
-        if name.startswith(("POSTHOUSE", "DATABASE")):
+        if name.startswith(("POSTHOUSE", "DATABASE", "KAFKA")):
             monkeypatch.delenv(name)
     return Shell(tmp_path, {"COLUMNS": "200"}, monkeypatch)
 

@@ -11,7 +11,20 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from posthouse.cli import audit, config, emails, keys, migrate, send, serve, suppressions, templates, up
+from posthouse.cli import (
+    audit,
+    config,
+    emails,
+    keys,
+    migrate,
+    send,
+    serve,
+    suppressions,
+    templates,
+    topics,
+    up,
+)
+from posthouse.cli.broker import command as broker
 from posthouse.cli.call import Call, call_of
 from posthouse.cli.demo import command as demo
 from posthouse.cli.doctor import command as doctor
@@ -47,7 +60,22 @@ def show_version(context: typer.Context) -> None:
     call_of(context).answer({"version": found}, f"posthouse {found}")
 
 
-for command in (up, demo, serve, migrate, send, emails, templates, suppressions, keys, config, doctor, audit):
+for command in (
+    up,
+    demo,
+    serve,
+    migrate,
+    send,
+    emails,
+    templates,
+    suppressions,
+    keys,
+    config,
+    topics,
+    broker,
+    doctor,
+    audit,
+):
     command.register(app)
 
 

@@ -5,6 +5,7 @@ Durations are text with a unit ("250ms", "10s", "5m", "24h", "45d"), or lists of
 one, `*_file` a file.
 """
 
+from posthouse.config.kafka import KafkaSettings
 from posthouse.config.load import (
     DEVELOPMENT,
     file_of,
@@ -38,6 +39,7 @@ __all__ = [
     "ApiSettings",
     "DatabaseSettings",
     "HouseSettings",
+    "KafkaSettings",
     "LeaseSettings",
     "RelaySettings",
     "RetentionSettings",

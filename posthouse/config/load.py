@@ -69,7 +69,7 @@ def file_of(path: Path | None, environ: Mapping[str, str]) -> Path:
 
 def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     """Settings of a file; of `posthouse.toml` in this folder if no file is named and it is there; else the
-    development house: both streams to the simulator. DATABASE_URL and POSTHOUSE_DATA_DIR win over a file."""
+    development house: both streams to the simulator. What the environment says wins over a file."""
     chosen = file_of(path, environ)
     if chosen.is_file():
         try:
@@ -138,6 +138,8 @@ def _with_environment(table: Mapping[str, object], environ: Mapping[str, str]) -
     for variable, section, key in (
         ("DATABASE_URL", "database", "url"),
         ("POSTHOUSE_DATA_DIR", "house", "data_dir"),
+        ("KAFKA_BOOTSTRAP_SERVERS", "kafka", "bootstrap_servers"),
+        ("POSTHOUSE_KAFKA_INSTANCE", "kafka", "instance"),
     ):
         if variable in environ:
             old = merged.get(section, {})

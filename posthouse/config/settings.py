@@ -1,4 +1,4 @@
-"""The whole configuration, table by table. The relays' own are in relays.py."""
+"""The whole configuration, table by table. The relays' own are in relays.py, the bus's in kafka.py."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 import msgspec
 
+from posthouse.config.kafka import KafkaSettings
 from posthouse.config.relays import RelaySettings
 from posthouse.config.table import Port, Positive, Table
 from posthouse.domain.ids import RelayAccount
@@ -138,6 +139,7 @@ class Settings(Table, frozen=True, kw_only=True):
     house: HouseSettings = HouseSettings()
     api: ApiSettings = ApiSettings()
     database: DatabaseSettings = DatabaseSettings()
+    kafka: KafkaSettings = msgspec.field(default_factory=KafkaSettings)
     lease: LeaseSettings = LeaseSettings()
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()

@@ -101,7 +101,7 @@ def test_the_lifecycle_table_is_fresh() -> None:
 
 
 def test_every_variable_of_the_environment_is_named() -> None:
-    variables = re.compile(r"\bPOSTHOUSE_[A-Z_]+\b|\bDATABASE_URL\b")
+    variables = re.compile(r"\bPOSTHOUSE_[A-Z_]+\b|\bDATABASE_URL\b|\bKAFKA_BOOTSTRAP_SERVERS\b")
     code = (path.read_text(encoding="utf-8") for path in (ROOT / "posthouse").rglob("*.py"))
     used = {name for text in code for name in variables.findall(text)}
     assert first_cells(section(page("configuration.md"), "Environment")) == used

@@ -18,7 +18,7 @@ import msgspec
 from msgspec import inspect as shapes
 
 from posthouse import config
-from posthouse.config import relays, settings
+from posthouse.config import kafka, relays, settings
 from posthouse.domain.duration import format_duration
 from posthouse.domain.rate import Rate
 from posthouse.domain.stream import Stream
@@ -70,7 +70,9 @@ def _above(lines: list[str], line: int) -> str:
 
 
 def _sections(root: type[msgspec.Struct]) -> Iterator[str]:
-    words = comments(inspect.getsource(relays)) | comments(inspect.getsource(settings))
+    words = {
+        k: v for module in (kafka, relays, settings) for k, v in comments(inspect.getsource(module)).items()
+    }
     defaults = stream_defaults()
     for field in _struct(root).fields:
         for title, table in _tables(field):
@@ -134,6 +136,8 @@ def _kind(info: shapes.Type) -> str:
             return " or ".join(f"`{toml(value)}`" for value in info.values)
         case shapes.ListType():
             return f"list of {_kind(info.item_type)}s"
+        case shapes.DictType(key_type=shapes.StrType()):
+            return f"table of {_kind(info.value_type)}s"
         case shapes.DictType():
             return f"table by stream: {_kind(info.value_type)}"
         case _:

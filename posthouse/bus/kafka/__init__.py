@@ -1,0 +1,1 @@
+"""The bus on a Kafka cluster: topics, a producer and consumers on confluent-kafka, and the two ports."""
