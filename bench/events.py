@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from bench.house import BY_SENDGRID, PORTS, BenchHouse, bench_house, ports
 from bench.latency import until_ready
 from bench.seed import accept
-from posthouse.app.adapters import signing_key_path
+from posthouse.app.vendors.sendgrid import signing_key_path
 from posthouse.config import SendGridAccountSettings
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from posthouse.cli.demo.plan import free_ports
-from posthouse.cli.development import make_simulator_keys
+from posthouse.app.adapters import make_simulator_keys
+from posthouse.cli.demo.houses import free_ports
 from posthouse.config import PARENT_PIPE, Settings, load
 from posthouse.storage import keys, partitions
 from posthouse.storage.db import Database, PoolKind, open_pool

@@ -6,8 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Final, assert_never
+from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,7 +18,7 @@ from posthouse.app import adapters
 from posthouse.cli.call import Call, call_of, cell, table
 from posthouse.cli.exits import Exit
 from posthouse.clock import SystemClock
-from posthouse.config import SendGridAccountSettings, Settings, SmtpAccountSettings, file_of
+from posthouse.config import Settings, file_of
 from posthouse.domain.duration import format_duration
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
@@ -81,21 +80,15 @@ def problems_of(settings: Settings) -> list[Problem]:
 
 
 def _relay_problems(settings: Settings, account: RelayAccount) -> Iterator[Problem]:
-    if keys_to_come(settings, account):
+    vendor = adapters.vendor_account(account, settings)
+    if vendor.lacks_simulator_keys():
         return
     try:
-        adapters.build_relay(account, settings, SystemClock(), random.Random(0))  # noqa: S311  # jitter
-        adapters.build_reader(account, settings, SystemClock())
+        vendor.relay(SystemClock(), random.Random(0))  # noqa: S311  # jitter
+        vendor.reader(SystemClock())
+        vendor.inquirer(SystemClock())
     except Misconfigured as error:
         yield Problem(error.pointer or f"/relays/{account}", error.message)
-
-
-def keys_to_come(settings: Settings, account: RelayAccount) -> bool:
-    """Whether it is a simulator's account whose keys `posthouse up` has not made yet."""
-    relay = settings.relay(account)
-    if not isinstance(relay, SendGridAccountSettings) or not relay.simulator:
-        return False
-    return relay.api_key_file != "" and not Path(relay.api_key_file).exists()
 
 
 def _source(call: Call) -> str:
@@ -110,7 +103,7 @@ def _found(settings: Settings) -> dict[str, object]:
             name: {"relays": stream.relays, "from_domains": stream.from_domains}
             for name, stream in settings.streams.items()
         },
-        "relays": {name: {"server": server_of(relay)} for name, relay in settings.relays.items()},
+        "relays": {name: {"server": _server(settings, name)} for name in settings.relays},
         "database": _without_password(settings.database.url) or "embedded",
         "data_dir": str(settings.data_dir),
     }
@@ -119,7 +112,7 @@ def _found(settings: Settings) -> dict[str, object]:
 def _streams(settings: Settings) -> RenderableType:
     shown = table("stream", "from domains", "relays", "servers")
     for name, stream in settings.streams.items():
-        servers = ", ".join(server_of(settings.relay(account)) for account in stream.relays)
+        servers = ", ".join(_server(settings, account) for account in stream.relays)
         shown.add_row(
             name, cell(", ".join(stream.from_domains)), cell(", ".join(stream.relays)), cell(servers)
         )
@@ -135,15 +128,8 @@ def _verdict(problems: Sequence[Problem]) -> RenderableType:
     return shown
 
 
-def server_of(relay: SmtpAccountSettings | SendGridAccountSettings) -> str:
-    """Where an account's server is, for people."""
-    match relay:
-        case SmtpAccountSettings():
-            return f"{relay.host}:{relay.port}"
-        case SendGridAccountSettings():
-            return relay.base_url
-        case _:
-            assert_never(relay)
+def _server(settings: Settings, account: RelayAccount) -> str:
+    return adapters.vendor_account(account, settings).server
 
 
 def _plain(value: object) -> object:

@@ -10,7 +10,7 @@ from typing import Final
 
 import aiohttp
 
-from posthouse.cli.development import make_simulator_keys
+from posthouse.app.adapters import make_simulator_keys
 from posthouse.cli.supervisor import Role, Supervisor
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured, NotNow

@@ -7,10 +7,11 @@ never by leaving it out.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol, TypeAlias
 
 from posthouse.domain.event import BounceClass, Event, EventType
-from posthouse.domain.ids import RelayAccount
+from posthouse.domain.ids import JobId, RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 
 
@@ -97,6 +98,7 @@ class Capabilities:
     shows_other_recipients: bool  # To and Cc may name people this copy is not for
     keeps_message_id: bool
     reports_acceptance: bool  # tells of each mail it took: its silence means it was not taken
+    can_be_asked: bool  # about mail whose outcome is in doubt: it has an Inquirer
     own_return_path: bool  # honours our envelope sender
 
 
@@ -108,6 +110,58 @@ class Relay(Protocol):
 
     async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
         """Hand over each mail; answers in the same order, one for each. Never raises but on cancellation."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A hand-over whose answer never came, as its relay is asked about it.
+
+    `message_id` has its angle brackets, and is the same for every attempt of a job. The mail was handed over
+    before `in_doubt_since`: by as much as a time-out, or as it took to find that a worker had died.
+    """
+
+    job_id: JobId
+    attempt: int
+    recipient: str
+    message_id: str
+    in_doubt_since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WasTaken:
+    """The relay's records have this attempt."""
+
+    provider_message_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class WasNotTaken:
+    """The relay's records would have it by now, and have not. Say it only where they prove it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class CannotTell:
+    """No answer, one that proves nothing, or too early for one that would."""
+
+    reason: str
+
+
+Answer: TypeAlias = WasTaken | WasNotTaken | CannotTell
+
+
+class Inquirer(Protocol):
+    """Asks one account what became of mails in doubt."""
+
+    account: RelayAccount
+
+    async def ask(self, inquiries: Sequence[Inquiry]) -> list[Answer]:
+        """One answer for each, in the same order. Never raises but on cancellation; ends by itself within
+        a time that is bounded, whatever the server does."""
         ...
 
     async def close(self) -> None: ...

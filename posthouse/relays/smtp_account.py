@@ -29,6 +29,7 @@ SMTP_CAPABILITIES = Capabilities(
     shows_other_recipients=True,
     keeps_message_id=True,
     reports_acceptance=False,
+    can_be_asked=False,
     own_return_path=True,
 )
 

@@ -20,12 +20,11 @@ from aiohttp.web import (
 from posthouse.simulator.events import EventLog
 from posthouse.simulator.faults import FaultBoard
 from posthouse.simulator.ledger import Ledger, LedgerEntry, Via
-from posthouse.simulator.letter import parse_mime
 from posthouse.simulator.loopback import LoopbackBrowser
 from posthouse.simulator.people import Agenda
-from posthouse.simulator.sendgrid_schema import BadRequestError, Personalization, parse_mail_send
 from posthouse.simulator.settings import BadSettingsError, FaultSpec, check_fault
 from posthouse.simulator.store import MessageStore
+from posthouse.simulator.views import MessageView, mime_view
 from posthouse.simulator.webhooks import Webhook
 
 _PAGE = 100
@@ -47,14 +46,8 @@ class AccountInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     certificate_path: str | None = None
 
 
-class MessageView(msgspec.Struct, frozen=True):
-    """A mail as it came. Headers in order, as text; a SendGrid mail has those of its request."""
-
-    entry: LedgerEntry
-    headers: list[tuple[str, str]]
-    text: str
-    html: str
-    raw: str
+#: How a mail that came in by this way is shown; one that is not named came as MIME.
+Views = Mapping[Via, Callable[[LedgerEntry, bytes], MessageView]]
 
 
 class Control:
@@ -69,6 +62,7 @@ class Control:
         browser: LoopbackBrowser,
         webhooks: Mapping[str, Webhook],
         faults: FaultBoard,
+        views: Views,
     ) -> None:
         self._accounts = accounts
         self._ledger = ledger
@@ -78,6 +72,7 @@ class Control:
         self._browser = browser
         self._webhooks = webhooks
         self._faults = faults
+        self._views = views
 
     def app(self) -> Application:
         app = Application(middlewares=[_plain_errors])
@@ -112,7 +107,7 @@ class Control:
             raise HTTPNotFound(text=f"No message {n} in the index")
         if body is None:
             raise HTTPNotFound(text="Bodies are not kept")
-        return _json(_view(entry, body))
+        return _json(self._views.get(entry.via, mime_view)(entry, body))
 
     async def ledger_summary(self, request: Request) -> Response:
         return _json(self._ledger.summary() | {"not_indexed": self._store.not_indexed})
@@ -158,35 +153,6 @@ class Control:
         people = self._agenda.pending
         events = sum(webhook.pending for webhook in self._webhooks.values())
         return _json({"idle": people + events == 0, "people": people, "webhook_events": events})
-
-
-def _view(entry: LedgerEntry, body: bytes) -> MessageView:
-    raw = body.decode("utf-8", "replace")
-    match entry.via:
-        case Via.SMTP:
-            return _smtp_view(entry, body, raw)
-        case Via.SENDGRID:
-            return _sendgrid_view(entry, body, raw)
-
-
-def _smtp_view(entry: LedgerEntry, body: bytes, raw: str) -> MessageView:
-    mime = parse_mime(body)
-    if mime is None:
-        return MessageView(entry, [], "", "", raw)
-    return MessageView(entry, list(mime.headers), mime.text, mime.html, raw)
-
-
-def _sendgrid_view(entry: LedgerEntry, body: bytes, raw: str) -> MessageView:
-    try:
-        mail = parse_mail_send(body)
-    except BadRequestError:
-        return MessageView(entry, [], "", "", raw)
-    mine = next(
-        (p for p in mail.personalizations if any(a.email == entry.to for _, _, a in p.everybody())),
-        Personalization(),
-    )
-    headers = {**mail.headers, **mine.headers}
-    return MessageView(entry, list(headers.items()), mail.text(), mail.html(), raw)
 
 
 def _number(request: Request, name: str, default: int) -> int:

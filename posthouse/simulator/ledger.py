@@ -17,6 +17,9 @@ _TAIL_BYTES = 1024 * 1024
 class Via(StrEnum):
     SMTP = "smtp"
     SENDGRID = "sendgrid"
+    MAILGUN = "mailgun"
+    SES = "ses"
+    POSTMARK = "postmark"
 
 
 class Outcome(StrEnum):
@@ -32,7 +35,7 @@ class Outcome(StrEnum):
 
 
 class LedgerEntry(msgspec.Struct, frozen=True):
-    """`at` is Unix time in seconds. Job id and attempt are what the sender put into its custom args
+    """`at` is Unix time in seconds. Job id and attempt are what the sender put into its custom data
     `posthouse_job` and `posthouse_attempt`, or into the header `X-Posthouse-Id: job.attempt`."""
 
     n: int

@@ -1,18 +1,16 @@
 """Puts a simulation together and runs it until it is told to stop."""
 
 import asyncio
-import os
-import random
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from typing import Final, assert_never
 
 import msgspec
 
 from posthouse.clock import Clock, SystemClock
 from posthouse.simulator.certificate import server_context
-from posthouse.simulator.control import AccountInfo, Control
+from posthouse.simulator.control import AccountInfo, Control, Views
 from posthouse.simulator.events import EventLog
 from posthouse.simulator.faults import FaultBoard
 from posthouse.simulator.http_listener import HttpListener
@@ -21,8 +19,9 @@ from posthouse.simulator.loopback import LoopbackBrowser
 from posthouse.simulator.people import Agenda
 from posthouse.simulator.postoffice import PostOffice
 from posthouse.simulator.providers import DEFAULT_TABLE, Providers
-from posthouse.simulator.sendgrid_relay import SendGridRelay
+from posthouse.simulator.sendgrid_relay import sendgrid_side, sendgrid_view
 from posthouse.simulator.settings import (
+    HttpAccount,
     SendGridAccount,
     SimulatorSettings,
     SmtpAccount,
@@ -31,9 +30,13 @@ from posthouse.simulator.settings import (
 )
 from posthouse.simulator.smtp_server import SmtpRelay
 from posthouse.simulator.store import MessageStore
-from posthouse.simulator.webhooks import Signer, Webhook, load_signer
+from posthouse.simulator.webhooks import Webhook
+from posthouse.simulator.world import HttpSide, World
 
 _DRAIN_SECONDS = 1.0  # for the webhooks' last words
+
+#: How mails are shown that did not come as MIME.
+VIEWS: Final[Views] = {Via.SENDGRID: sendgrid_view}
 
 
 class Endpoints(msgspec.Struct, frozen=True):
@@ -47,21 +50,6 @@ class Endpoints(msgspec.Struct, frozen=True):
 Ready = Callable[[Endpoints], None]
 
 
-@dataclass(frozen=True, slots=True)
-class _House:
-    """What all accounts share."""
-
-    settings: SimulatorSettings
-    clock: Clock
-    ledger: Ledger
-    store: MessageStore
-    events: EventLog
-    browser: LoopbackBrowser
-    agenda: Agenda
-    office: PostOffice
-    faults: FaultBoard
-
-
 async def run(settings: SimulatorSettings, stop: asyncio.Event, ready: Ready | None = None) -> None:
     """Simulates until `stop` is set; ends within two seconds then.
 
@@ -70,22 +58,25 @@ async def run(settings: SimulatorSettings, stop: asyncio.Event, ready: Ready | N
     check_settings(settings)
     settings.folder.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        house = _build(settings, SystemClock(), stack)
-        webhooks = _webhooks(house, stack)
-        talking = tuple(webhook for webhook, _ in webhooks.values() if webhook is not None)
+        world = _build(settings, SystemClock(), stack)
+        sides = {account.name: _http_side(world, account) for account in settings.http_accounts}
+        webhooks = {name: side.webhook for name, side in sides.items() if side.webhook is not None}
+        for webhook in webhooks.values():
+            stack.push_async_callback(webhook.close)
+        talking = tuple(webhooks.values())
         stack.push_async_callback(_say_last_words, talking)  # after the listeners are closed
-        accounts = await _open_accounts(house, webhooks, stack)
-        control = await _open_control(house, accounts, webhooks, stack)
+        accounts = await _open_accounts(world, sides, stack)
+        control = await _open_control(world, accounts, webhooks, stack)
         for spec in settings.faults:
-            await house.faults.set(spec)
+            await world.faults.set(spec)
         endpoints = Endpoints(f"http://{_for_url(settings.host)}:{control.port}", accounts)
         _publish(settings, endpoints)
         if ready is not None:
             ready(endpoints)
-        await _live(house, talking, stop)
+        await _live(world, talking, stop)
 
 
-def _build(settings: SimulatorSettings, clock: Clock, stack: AsyncExitStack) -> _House:
+def _build(settings: SimulatorSettings, clock: Clock, stack: AsyncExitStack) -> World:
     table = (settings.providers_path or DEFAULT_TABLE).read_bytes()
     providers = Providers(table, settings.seed)
     ledger = Ledger(settings.ledger_path, fsync=settings.fsync)
@@ -107,82 +98,61 @@ def _build(settings: SimulatorSettings, clock: Clock, stack: AsyncExitStack) -> 
         seed=settings.seed,
         time_scale=settings.time_scale,
     )
-    return _House(settings, clock, ledger, store, events, browser, agenda, office, FaultBoard())
+    return World(settings, clock, ledger, store, events, browser, agenda, office, FaultBoard())
 
 
-def _webhooks(house: _House, stack: AsyncExitStack) -> dict[str, tuple[Webhook | None, Signer]]:
-    """By account; each account has a key, and a webhook if it says where to."""
-    made: dict[str, tuple[Webhook | None, Signer]] = {}
-    for account in house.settings.sendgrid:
-        signer = load_signer(account.key_path)
-        webhook = None
-        if account.webhook_url is not None:
-            webhook = Webhook(
-                account.webhook_url,
-                signer,
-                account.habits,
-                events=house.events,
-                clock=house.clock,
-                rng=random.Random(f"{house.settings.seed}:{account.name}"),  # noqa: S311  # habits, not secrets
-                time_scale=house.settings.time_scale,
-            )
-            stack.push_async_callback(webhook.close)
-        made[account.name] = (webhook, signer)
-    return made
+def _http_side(world: World, account: HttpAccount) -> HttpSide:
+    match account:
+        case SendGridAccount():
+            return sendgrid_side(world, account)
+        case _:
+            assert_never(account)
 
 
 async def _open_accounts(
-    house: _House, webhooks: dict[str, tuple[Webhook | None, Signer]], stack: AsyncExitStack
+    world: World, sides: Mapping[str, HttpSide], stack: AsyncExitStack
 ) -> list[AccountInfo]:
-    opened = [await _open_sendgrid(house, a, *webhooks[a.name], stack) for a in house.settings.sendgrid]
-    tls = _tls(house)
-    opened += [await _open_smtp(house, account, tls, stack) for account in house.settings.smtp]
+    opened = [
+        await _open_http(world, account, sides[account.name], stack)
+        for account in world.settings.http_accounts
+    ]
+    tls = _tls(world)
+    opened += [await _open_smtp(world, account, tls, stack) for account in world.settings.smtp]
     return opened
 
 
-async def _open_sendgrid(
-    house: _House, account: SendGridAccount, webhook: Webhook | None, signer: Signer, stack: AsyncExitStack
+async def _open_http(
+    world: World, account: HttpAccount, side: HttpSide, stack: AsyncExitStack
 ) -> AccountInfo:
-    relay = SendGridRelay(
-        account,
-        office=house.office,
-        faults=house.faults,
-        webhook=webhook,
-        clock=house.clock,
-        rng=random.Random(os.urandom(16)),  # noqa: S311  # message ids differ between runs on one ledger
-        seed=house.settings.seed,
-        time_scale=house.settings.time_scale,
-        max_message_bytes=house.settings.max_message_bytes,
-    )
-    host = house.settings.host
-    listener = HttpListener(relay.app(), host, account.port)
+    host = world.settings.host
+    listener = HttpListener(side.app, host, account.port)
     stack.push_async_callback(listener.close)
-    await house.faults.guard(account.name, listener)
+    await world.faults.guard(account.name, listener)
     return AccountInfo(
         name=account.name,
-        kind=Via.SENDGRID,
+        kind=side.kind,
         host=host,
         port=listener.port,
         url=f"http://{_for_url(host)}:{listener.port}",
-        public_key=signer.public_key,
+        public_key=side.public_key,
         webhook_url=account.webhook_url,
     )
 
 
 async def _open_smtp(
-    house: _House, account: SmtpAccount, tls: ssl.SSLContext | None, stack: AsyncExitStack
+    world: World, account: SmtpAccount, tls: ssl.SSLContext | None, stack: AsyncExitStack
 ) -> AccountInfo:
-    settings = house.settings
+    settings = world.settings
     relay = SmtpRelay(
         account,
-        office=house.office,
-        faults=house.faults,
+        office=world.office,
+        faults=world.faults,
         host=settings.host,
         max_message_bytes=settings.max_message_bytes,
         tls=tls,
     )
     stack.push_async_callback(relay.close)
-    await house.faults.guard(account.name, relay)
+    await world.faults.guard(account.name, relay)
     plain = account.security is SmtpSecurity.PLAIN
     return AccountInfo(
         name=account.name,
@@ -195,38 +165,39 @@ async def _open_smtp(
     )
 
 
-def _tls(house: _House) -> ssl.SSLContext | None:
-    if all(account.security is SmtpSecurity.PLAIN for account in house.settings.smtp):
+def _tls(world: World) -> ssl.SSLContext | None:
+    if all(account.security is SmtpSecurity.PLAIN for account in world.settings.smtp):
         return None
-    return server_context(house.settings.certificate_path, house.clock.now())
+    return server_context(world.settings.certificate_path, world.clock.now())
 
 
 async def _open_control(
-    house: _House,
+    world: World,
     accounts: Sequence[AccountInfo],
-    webhooks: dict[str, tuple[Webhook | None, Signer]],
+    webhooks: Mapping[str, Webhook],
     stack: AsyncExitStack,
 ) -> HttpListener:
     control = Control(
         accounts=accounts,
-        ledger=house.ledger,
-        store=house.store,
-        events=house.events,
-        agenda=house.agenda,
-        browser=house.browser,
-        webhooks={name: webhook for name, (webhook, _) in webhooks.items() if webhook is not None},
-        faults=house.faults,
+        ledger=world.ledger,
+        store=world.store,
+        events=world.events,
+        agenda=world.agenda,
+        browser=world.browser,
+        webhooks=webhooks,
+        faults=world.faults,
+        views=VIEWS,
     )
-    listener = HttpListener(control.app(), house.settings.host, house.settings.control_port)
+    listener = HttpListener(control.app(), world.settings.host, world.settings.control_port)
     stack.push_async_callback(listener.close)
     await listener.open()
     return listener
 
 
-async def _live(house: _House, webhooks: Sequence[Webhook], stop: asyncio.Event) -> None:
+async def _live(world: World, webhooks: Sequence[Webhook], stop: asyncio.Event) -> None:
     stopper = asyncio.create_task(stop.wait())
     workers = [
-        asyncio.create_task(work) for work in (house.agenda.run(), house.events.run(), house.ledger.run())
+        asyncio.create_task(work) for work in (world.agenda.run(), world.events.run(), world.ledger.run())
     ]
     workers += [asyncio.create_task(webhook.run()) for webhook in webhooks]
     try:
@@ -238,7 +209,7 @@ async def _live(house: _House, webhooks: Sequence[Webhook], stop: asyncio.Event)
         for task in (stopper, *workers):
             task.cancel()
         await asyncio.gather(stopper, *workers, return_exceptions=True)
-        house.faults.release()
+        world.faults.release()
 
 
 async def _say_last_words(webhooks: Sequence[Webhook]) -> None:

@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
+from typing import TypeAlias
 
 import msgspec
 
@@ -35,7 +36,8 @@ class FaultSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
 
 class WebhookHabits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How an Event Webhook behaves. Shares are of 1; seconds are of the simulated world, before the scale."""
+    """How a webhook behaves. Shares are of 1; seconds are of the simulated world, before the scale. With
+    `retry_waits` those are the waits, one before each further try; else they double from `retry_first`."""
 
     flush_every: float = 0.2
     batch_max: int = 500  # events in one call
@@ -44,6 +46,7 @@ class WebhookHabits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     late_share: float = 0.02
     late_by: float = 60.0
     disorder: float = 2.0  # an event is held back by up to this
+    retry_waits: tuple[float, ...] = ()
     retry_first: float = 10.0
     retry_most: float = 1800.0
     retry_until: float = 86_400.0  # SendGrid gives up after 24 hours
@@ -63,6 +66,10 @@ class SendGridAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     webhook_url: str | None = None
     port: int = 0
     habits: WebhookHabits = WebhookHabits()
+
+
+#: Every account that is reached over HTTP.
+HttpAccount: TypeAlias = SendGridAccount
 
 
 class SmtpSecurity(StrEnum):
@@ -105,6 +112,10 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     providers_path: Path | None = None
 
     @property
+    def http_accounts(self) -> tuple[HttpAccount, ...]:
+        return (*self.sendgrid,)
+
+    @property
     def ledger_path(self) -> Path:
         return self.folder / LEDGER_NAME
 
@@ -141,13 +152,14 @@ def load_settings(path: Path) -> SimulatorSettings:
 
 def check_settings(settings: SimulatorSettings) -> None:
     """Raises BadSettingsError where values that are each well-formed make no sense together."""
-    names = [account.name for account in settings.sendgrid] + [account.name for account in settings.smtp]
+    names = [account.name for account in settings.http_accounts]
+    names += [account.name for account in settings.smtp]
     if len(names) != len(set(names)):
         raise BadSettingsError("two accounts have one name")
     if settings.time_scale <= 0:
         raise BadSettingsError("time_scale must be above 0")
     if settings.visitors < 1 or any(
-        a.habits.in_flight < 1 or a.habits.batch_max < 1 for a in settings.sendgrid
+        a.habits.in_flight < 1 or a.habits.batch_max < 1 for a in settings.http_accounts
     ):
         raise BadSettingsError("visitors, in_flight and batch_max must be at least 1")
     for fault in settings.faults:

@@ -1,31 +1,25 @@
-"""SendGrid's Event Webhook: signed batches, some twice, some late, none in order, repeated until taken."""
+"""A relay's webhook: events alone or in batches, some twice, some late, in any order, again until taken.
+
+What a call looks like, how it is signed and which answer ends it is the vendor's (`Style`); when it is made
+and made again are its habits.
+"""
 
 import asyncio
 import heapq
 import random
-from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from datetime import datetime
+from enum import Enum, auto
+from typing import Protocol
 
 from aiohttp import ClientError, ClientSession, ClientTimeout
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
-    load_pem_private_key,
-)
 
 from posthouse.clock import Clock
 from posthouse.simulator.events import EventKind, EventLog, MailRef, Stage
-from posthouse.simulator.settings import BadSettingsError, WebhookHabits
+from posthouse.simulator.settings import WebhookHabits
 
-SIGNATURE_HEADER = "X-Twilio-Email-Event-Webhook-Signature"
-TIMESTAMP_HEADER = "X-Twilio-Email-Event-Webhook-Timestamp"
-_BATCH_BYTES = 768 * 1024
+_BATCH_BYTES = 768 * 1024  # SendGrid's limit; the others send one event in a call
 _SOONEST_FLUSH = 0.02
 
 
@@ -66,43 +60,30 @@ class WebhookCounts:
     events_given_up: int = 0
 
 
-class Signer:
-    """ECDSA P-256 over timestamp + body, as the Event Webhook signs."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request to the receiver."""
 
-    def __init__(self, key: ec.EllipticCurvePrivateKey) -> None:
-        self._key = key
-        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        self.public_key = b64encode(public).decode()  # as SendGrid shows it
-
-    def headers(self, timestamp: str, body: bytes) -> dict[str, str]:
-        signature = self._key.sign(timestamp.encode() + body, ec.ECDSA(SHA256()))
-        return {
-            SIGNATURE_HEADER: b64encode(signature).decode(),
-            TIMESTAMP_HEADER: timestamp,
-            "Content-Type": "application/json",
-        }
+    headers: Mapping[str, str]
+    body: bytes
 
 
-def load_signer(path: Path) -> Signer:
-    """The key in a PEM file, made when missing. Raises BadSettingsError when it is no P-256 key."""
-    if not path.exists():
-        key = ec.generate_private_key(ec.SECP256R1())
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)
-        path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-        return Signer(key)
-    try:
-        loaded = load_pem_private_key(path.read_bytes(), password=None)
-    except (ValueError, TypeError) as error:
-        raise BadSettingsError(f"{path}: {error}") from error
-    if not isinstance(loaded, ec.EllipticCurvePrivateKey) or not isinstance(loaded.curve, ec.SECP256R1):
-        raise BadSettingsError(f"{path}: not an ECDSA P-256 key")
-    return Signer(loaded)
+class Style(Protocol):
+    """How one vendor's calls look."""
+
+    def call(self, payloads: Sequence[bytes], at: datetime) -> Call:
+        """The signed request for these events; made anew for each try."""
+        ...
+
+    def is_final(self, status: int) -> bool:
+        """Whether an answer that is no 2xx ends the matter, so that the events are lost."""
+        ...
 
 
-def batch_body(events: Sequence[WebhookEvent]) -> bytes:
-    """A JSON array that ends with CRLF, as SendGrid's does: receivers that parse before they verify fail."""
-    return b"[" + b",\r\n".join([event.payload for event in events]) + b"]\r\n"
+class _Heard(Enum):
+    TAKEN = auto()
+    FAILED = auto()
+    FINAL = auto()  # refused, and the vendor does not ask again
 
 
 class Webhook:
@@ -111,7 +92,7 @@ class Webhook:
     def __init__(
         self,
         url: str,
-        signer: Signer,
+        style: Style,
         habits: WebhookHabits,
         *,
         events: EventLog,
@@ -121,7 +102,7 @@ class Webhook:
     ) -> None:
         self.counts = WebhookCounts()
         self._url = url
-        self._signer = signer
+        self._style = style
         self._habits = habits
         self._log = events
         self._clock = clock
@@ -187,7 +168,7 @@ class Webhook:
         posts.create_task(self._post(batch)).add_done_callback(lambda _: self._slots.release())
 
     def _next_batch(self, now: float) -> _Batch:
-        """A batch that failed before, or up to 768 KB of new events (SendGrid's limit)."""
+        """A batch that failed before, or up to 768 KB of new events."""
         if self._retries and self._retries[0].at <= now:
             return heapq.heappop(self._retries)
         events: list[WebhookEvent] = []
@@ -201,26 +182,31 @@ class Webhook:
         return _Batch(now, self._seq, events, first_at=asyncio.get_running_loop().time())
 
     async def _post(self, batch: _Batch) -> None:
-        taken = await self._taken(batch_body(batch.events))
+        heard = await self._say([event.payload for event in batch.events])
         del self._flying[batch.seq]
-        if taken:
-            self._acknowledge(batch.events)
-        else:
-            self._try_later(batch)
+        match heard:
+            case _Heard.TAKEN:
+                self._acknowledge(batch.events)
+            case _Heard.FAILED:
+                self._try_later(batch)
+            case _Heard.FINAL:
+                self._give_up(batch.events, "refused for good")
 
-    async def _taken(self, body: bytes) -> bool:
-        """Whether the receiver answered 2xx. Redirects are not followed, as SendGrid does not."""
-        headers = self._signer.headers(str(int(self._clock.now().timestamp())), body)
+    async def _say(self, payloads: Sequence[bytes]) -> _Heard:
+        """Taken is a 2xx. Redirects are not followed: no relay does."""
+        call = self._style.call(payloads, self._clock.now())
         self.counts.posts += 1
         try:
             async with self._session.post(
-                self._url, data=body, headers=headers, allow_redirects=False
+                self._url, data=call.body, headers=call.headers, allow_redirects=False
             ) as answer:
-                taken = 200 <= answer.status < 300
+                status = answer.status
         except (ClientError, TimeoutError, OSError):
-            taken = False
-        self.counts.posts_failed += not taken
-        return taken
+            status = 0
+        if 200 <= status < 300:
+            return _Heard.TAKEN
+        self.counts.posts_failed += 1
+        return _Heard.FINAL if status and self._style.is_final(status) else _Heard.FAILED
 
     def _acknowledge(self, events: Sequence[WebhookEvent]) -> None:
         for event in events:
@@ -231,16 +217,26 @@ class Webhook:
             self._log.record(event.kind, Stage.DONE, event.ref)
 
     def _try_later(self, batch: _Batch) -> None:
-        habits = self._habits
-        wait = min(habits.retry_most, habits.retry_first * 2.0 ** min(batch.tries, 30))
-        at = asyncio.get_running_loop().time() + wait * self._scale * (0.5 + self._rng.random() / 2)
-        if at - batch.first_at > habits.retry_until * self._scale:
-            self._give_up(batch.events)
+        wait = self._wait(batch.tries)
+        if wait is None:
+            self._give_up(batch.events, "not taken in time")
+            return
+        at = asyncio.get_running_loop().time() + wait * self._scale
+        if at - batch.first_at > self._habits.retry_until * self._scale:
+            self._give_up(batch.events, "not taken in time")
             return
         heapq.heappush(self._retries, _Batch(at, batch.seq, batch.events, batch.tries + 1, batch.first_at))
 
-    def _give_up(self, events: Sequence[WebhookEvent]) -> None:
+    def _wait(self, tries: int) -> float | None:
+        """Seconds before the next try, of a schedule or doubling with jitter; None: there is none."""
+        habits = self._habits
+        if habits.retry_waits:
+            return habits.retry_waits[tries] if tries < len(habits.retry_waits) else None
+        wait = min(habits.retry_most, habits.retry_first * 2.0 ** min(tries, 30))
+        return wait * (0.5 + self._rng.random() / 2)
+
+    def _give_up(self, events: Sequence[WebhookEvent], why: str) -> None:
         for event in events:
             if not event.repeat:
                 self.counts.events_given_up += 1
-                self._log.record(event.kind, Stage.FAILED, event.ref, "not taken in time")
+                self._log.record(event.kind, Stage.FAILED, event.ref, why)

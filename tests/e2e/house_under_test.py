@@ -21,9 +21,9 @@ import msgspec
 from house_client import NEWSLETTER, RECEIPT, Client
 from house_parts import Part, Probe, until
 
+from posthouse.app.adapters import make_simulator_keys
 from posthouse.cli.demo.client import Api
 from posthouse.cli.demo.report import Simulator
-from posthouse.cli.development import make_simulator_keys
 from posthouse.cli.house import ready_urls, roles_of
 from posthouse.cli.supervisor import Role
 from posthouse.config import Settings, load

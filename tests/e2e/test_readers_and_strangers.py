@@ -18,9 +18,9 @@ from house_under_test import SLOTS, House, running_house_under_test
 
 from posthouse.domain.job import Status
 from posthouse.domain.stream import Stream
-from posthouse.simulator.control import MessageView
 from posthouse.simulator.ledger import LedgerEntry
-from posthouse.simulator.webhooks import load_signer
+from posthouse.simulator.sendgrid_signing import load_signer
+from posthouse.simulator.views import MessageView
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -16,7 +16,7 @@ from house_parts import until
 from house_under_test import configuration
 from traces import process_of, processes_of
 
-from posthouse.cli.development import make_simulator_keys
+from posthouse.app.adapters import make_simulator_keys
 from posthouse.cli.house import ready_urls
 from posthouse.cli.supervisor import Role, Supervisor
 from posthouse.config import load

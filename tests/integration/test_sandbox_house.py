@@ -17,11 +17,10 @@ from api_house import ApiHouse, looking, running_api
 from sandbox_stories import STORIES
 from stored_jobs import PATIENCE, Eyes, enlisted, open_eyes, residual
 
-from posthouse.app.adapters import build_inbox_readers, build_readers
+from posthouse.app.adapters import build_inbox_readers, build_readers, make_simulator_keys
 from posthouse.app.composer import build_composer
 from posthouse.bus.port import JobSource
 from posthouse.bus.postgres import PostgresCallbacks, PostgresJobs
-from posthouse.cli.development import make_simulator_keys
 from posthouse.clock import SystemClock
 from posthouse.compose.mime import to_raw
 from posthouse.config import DEVELOPMENT, settings_from

@@ -35,6 +35,7 @@ class NamedRelay:
         shows_other_recipients=True,
         keeps_message_id=True,
         reports_acceptance=True,
+        can_be_asked=False,
         own_return_path=True,
     )
 

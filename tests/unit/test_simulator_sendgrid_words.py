@@ -5,9 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from posthouse.simulator.course import Step
 from posthouse.simulator.events import EventKind
 from posthouse.simulator.providers import DEFAULT_TABLE, Providers
-from posthouse.simulator.sendgrid_events import Named, Step, event_id, payload
+from posthouse.simulator.sendgrid_events import Named, event_id, payload
 from posthouse.simulator.sendgrid_schema import BadRequestError, parse_mail_send
 
 GOOD: dict[str, object] = {

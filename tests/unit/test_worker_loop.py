@@ -83,6 +83,7 @@ class QuietRelay:
         shows_other_recipients=True,
         keeps_message_id=True,
         reports_acceptance=True,
+        can_be_asked=False,
         own_return_path=True,
     )
 

@@ -17,12 +17,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from posthouse.cli.demo import plan
+from posthouse.cli.demo import houses, plan
 from posthouse.cli.demo.client import Api, Ledger, send_all
+from posthouse.cli.demo.houses import DemoRelay
 from posthouse.cli.demo.report import Check, Simulator, checks, is_settled
 from posthouse.cli.house import RunningHouse, running_house
 from posthouse.config import Settings, load
 from posthouse.domain.errors import PosthouseError
+from posthouse.domain.event import EventType
 from posthouse.domain.stream import Stream
 from posthouse.status.audit import Finding
 from posthouse.status.auditor import Verdict, audit_house
@@ -55,26 +57,31 @@ def register(app: typer.Typer) -> None:
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Leave the data and the ledgers.")] = False,
     data_dir: Annotated[Path, typer.Option(help="Where the demo's house lives.")] = Path(".posthouse/demo"),
+    relay: Annotated[
+        DemoRelay | None, typer.Option(help="Send both streams by this kind; default: smtp and sendgrid.")
+    ] = None,
 ) -> None:
     """Send 10,000 mails through a whole house to simulated people, and prove what became of each."""
     console = Console()
-    result = asyncio.run(run_demo(data_dir.absolute(), console, keep=keep))
+    result = asyncio.run(run_demo(data_dir.absolute(), relay, console, keep=keep))
     console.print(msgspec.json.encode(result.summary).decode(), soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(0 if result.good else 1)
 
 
-async def run_demo(folder: Path, console: Console, *, keep: bool) -> Result:
+async def run_demo(folder: Path, relay: DemoRelay | None, console: Console, *, keep: bool) -> Result:
     """Build a house in `folder`, send, wait until all is told, compare. The folder goes unless `keep`."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)  # nothing else runs yet
     folder.mkdir(parents=True)  # noqa: ASYNC240
     config_file = folder / "posthouse.toml"
-    config_file.write_text(plan.configuration(folder), encoding="utf-8")
+    config_file.write_text(houses.configuration(folder, relay), encoding="utf-8")
     settings = load(config_file, {})
     try:
         async with running_house(settings, config_file) as house, aiohttp.ClientSession() as session:
             console.print(f"The house is up: {', '.join(house.pids)}.")
-            result = await _in_the_house(settings, house, session, folder, console, began)
+            result = await _in_the_house(
+                settings, house, session, folder, houses.never_heard(relay), console, began
+            )
     finally:
         if keep:
             console.print(f"Kept: {folder} (client.jsonl, simulator/ledger.jsonl, logs, the database).")
@@ -88,6 +95,7 @@ async def _in_the_house(
     house: RunningHouse,
     session: aiohttp.ClientSession,
     folder: Path,
+    never_heard: frozenset[EventType],
     console: Console,
     began: float,
 ) -> Result:
@@ -115,7 +123,7 @@ async def _in_the_house(
         verdict = await audit_house(
             db, folder / "client.jsonl", folder / "simulator" / "ledger.jsonl", settled=True
         )
-        found = await checks(db, verdict, len(crowd), simulator)
+        found = await checks(db, verdict, len(crowd), simulator, never_heard)
         latency = await counts.handover_latency(db, Stream.TRANSACTIONAL)
         timeline = await api.get(f"/v1/emails/{ids[plan.the_mail_to_show()]}")
         _show(console, verdict.books, timeline, found)

@@ -1,11 +1,9 @@
-"""What the demo sends, to whom, and the configuration of the house it sends through."""
+"""What the demo sends, and to whom."""
 
 import random
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Final
 
 from posthouse.domain.stream import Stream
@@ -140,64 +138,3 @@ def _mail(stream: Stream, to: str, rng: random.Random) -> DemoMail:
 
 def _template(key: str, variables: dict[str, object]) -> dict[str, object]:
     return {"key": key, "variables": variables}
-
-
-def configuration(folder: Path) -> str:
-    """A house of its own: its own folder, free ports, simulated relays, and retries within seconds."""
-    api, track, processor, one, two, smtp, sendgrid, control = free_ports(8)
-    return f"""
-[house]
-data_dir = "{folder}"
-api_port = {api}
-track_port = {track}
-processor_port = {processor}
-worker_ports = {{ transactional = {one}, marketing = {two} }}
-
-[retry]
-soft_bounce = ["2s", "3s", "4s"]
-base = "500ms"
-cap = "3s"
-longest_hint = "3s"
-
-[streams.transactional]
-relays = ["sim-smtp"]
-from_domains = ["shop.example"]
-tracking_url = "http://127.0.0.1:{track}"
-bounce_domain = "bounce.shop.example"
-unknown_after = "3s"
-
-[streams.marketing]
-relays = ["sim-sendgrid"]
-from_domains = ["news.shop.example"]
-tracking_url = "http://localhost:{track}"
-bounce_domain = "bounce.news.shop.example"
-list_id = "news.shop.example"
-unknown_after = "10s"
-
-[relays.sim-smtp]
-kind = "smtp"
-host = "127.0.0.1"
-port = {smtp}
-tls = "none"
-simulator = true
-
-[relays.sim-sendgrid]
-kind = "sendgrid"
-base_url = "http://127.0.0.1:{sendgrid}"
-api_key_file = "{folder}/simulator/sendgrid.key"
-webhook_key_file = "{folder}/simulator/sendgrid.pub"
-simulator = true
-
-[simulation]
-control_port = {control}
-time_scale = 0.01
-"""
-
-
-def free_ports(count: int) -> list[int]:
-    """Loopback ports that nobody listens on now. One that is taken before its use stops the start, aloud."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports

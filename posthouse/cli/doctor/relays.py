@@ -3,14 +3,15 @@
 import asyncio
 import random
 import ssl
-from typing import Final, assert_never
+from typing import Final
 from urllib.parse import urlsplit
 
-from posthouse.app.adapters import build_reader, build_relay, smtp_account
-from posthouse.cli.config import keys_to_come
+from posthouse.app.adapters import vendor_account
+from posthouse.app.vendors.base import VendorAccount
+from posthouse.app.vendors.smtp import SmtpVendor
 from posthouse.cli.doctor.check import Check, failed, ok
 from posthouse.clock import SystemClock
-from posthouse.config import SendGridAccountSettings, Settings, SmtpAccountSettings
+from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
 from posthouse.relays.base import AccountTrouble
@@ -24,16 +25,10 @@ _UNREACHED: Final = "Is the server up, and does a firewall let this machine thro
 
 async def relay_check(settings: Settings, account: RelayAccount) -> Check:
     name = f"relay {account}"
-    table = settings.relay(account)
+    vendor = vendor_account(account, settings)
     try:
         async with asyncio.timeout(_WITHIN):
-            match table:
-                case SmtpAccountSettings():
-                    found = await _smtp(smtp_account(account, table))
-                case SendGridAccountSettings():
-                    found = await _sendgrid(settings, account, table)
-                case _:
-                    assert_never(table)
+            found = await (_smtp(vendor.account()) if isinstance(vendor, SmtpVendor) else _http(vendor))
     except Misconfigured as error:
         return failed(name, error.message, f"Mend [relays.{account}]; `posthouse config check` looks again.")
     except ConnectFailed as error:
@@ -51,11 +46,11 @@ async def _smtp(account: SmtpAccount) -> str:
     return f"{account.host}:{account.port} answers (TLS: {account.tls}{signed_in})"
 
 
-async def _sendgrid(settings: Settings, account: RelayAccount, table: SendGridAccountSettings) -> str:
-    """TLS, and that both keys are there; whether SendGrid knows the key only a mail would tell."""
-    if not keys_to_come(settings, account):
-        _refuse_without_keys(settings, account)
-    parts = urlsplit(table.base_url)
+async def _http(vendor: VendorAccount) -> str:
+    """TLS, and that its keys are there; whether the vendor knows them only a mail would tell."""
+    if not vendor.lacks_simulator_keys():
+        _refuse_without_keys(vendor)
+    parts = urlsplit(vendor.server)
     host, secured = parts.hostname or "", parts.scheme != "http"
     port = parts.port or (443 if secured else 80)
     context = ssl.create_default_context() if secured else None
@@ -64,11 +59,12 @@ async def _sendgrid(settings: Settings, account: RelayAccount, table: SendGridAc
     return f"{host}:{port} answers, and its keys are there"
 
 
-def _refuse_without_keys(settings: Settings, account: RelayAccount) -> None:
+def _refuse_without_keys(vendor: VendorAccount) -> None:
     """Raises Misconfigured."""
     clock = SystemClock()
-    build_relay(account, settings, clock, random.Random(0))  # noqa: S311  # jitter
-    build_reader(account, settings, clock)
+    vendor.relay(clock, random.Random(0))  # noqa: S311  # jitter
+    vendor.reader(clock)
+    vendor.inquirer(clock)
 
 
 def _todo(error: ConnectFailed, account: RelayAccount) -> str:

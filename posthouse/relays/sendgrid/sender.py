@@ -48,6 +48,7 @@ CAPABILITIES: Final = Capabilities(
     shows_other_recipients=False,
     keeps_message_id=True,
     reports_acceptance=True,
+    can_be_asked=False,
     own_return_path=False,
 )
 

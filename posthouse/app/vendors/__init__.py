@@ -1,0 +1,1 @@
+"""What the house asks of each kind of relay account: one module for each vendor, one match over them."""

@@ -1,0 +1,66 @@
+"""SMTP accounts."""
+
+import random
+import socket
+from dataclasses import dataclass
+
+from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.clock import Clock
+from posthouse.config import SmtpAccountSettings, secret
+from posthouse.domain.ids import RelayAccount
+from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
+from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Tls
+from posthouse.relays.smtp_account import SMTP_CAPABILITIES
+from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
+
+
+@dataclass(frozen=True, slots=True)
+class SmtpVendor:
+    name: RelayAccount
+    table: SmtpAccountSettings
+
+    @property
+    def kind(self) -> str:
+        return "smtp"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return SMTP_CAPABILITIES
+
+    @property
+    def server(self) -> str:
+        return f"{self.table.host}:{self.table.port}"
+
+    def relay(self, clock: Clock, rng: random.Random) -> Relay:
+        return SmtpRelay(self.account(), clock=clock, rng=rng)
+
+    def account(self) -> SmtpAccount:
+        """Raises Misconfigured."""
+        table = self.table
+        password = secret("", table.password_env, table.password_file)
+        return SmtpAccount(
+            account=self.name,
+            host=table.host,
+            port=table.port,
+            helo_name=socket.getfqdn(),
+            tls=Tls(table.tls),
+            user=table.user or None,
+            password=password or None,
+            max_connections=table.max_connections,
+            allow_clear_text_auth=table.simulator,
+        )
+
+    def reader(self, clock: Clock) -> CallbackReader | None:
+        return None
+
+    def inquirer(self, clock: Clock) -> Inquirer | None:
+        return None
+
+    def simulated(self, hook_url: str) -> SimulatedAccount:
+        return SimulatedSmtp(name=self.name, port=self.table.port)
+
+    def make_simulator_keys(self) -> None:
+        """It has none."""
+
+    def lacks_simulator_keys(self) -> bool:
+        return False
