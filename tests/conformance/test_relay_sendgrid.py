@@ -8,7 +8,8 @@ from types import TracebackType
 from typing import Self
 
 import pytest
-from fake_sendgrid import NOW, THROTTLE_HINT, FakeSendGrid, Request, error, http
+from fake_http_relay import NOW, THROTTLE_HINT, Request, http
+from fake_sendgrid import FakeSendGrid, error
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 from posthouse.clock import ManualClock
@@ -58,6 +59,7 @@ class SendGridHarness:
     throttle_hint: float | None = THROTTLE_HINT
     # A body that fits into the kernel's buffers has left, whatever the server read of it.
     knows_unfinished = False
+    together = 1
 
     def __init__(self) -> None:
         self.server = FakeSendGrid()

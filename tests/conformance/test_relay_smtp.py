@@ -69,6 +69,7 @@ def decoded(mail: Taken) -> Received:
 class SmtpHarness:
     throttle_hint: float | None = None
     knows_unfinished = True
+    together = 1
 
     def __init__(self, server: ScriptedSmtp, silent: ScriptedSmtp) -> None:
         self._server = server

@@ -1,0 +1,559 @@
+"""Postmark's adapter against a fake /email and /email/batch that can misbehave in every scripted way."""
+
+import base64
+import json
+import socket
+import tomllib
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pytest
+from fake_http_relay import NOW, THROTTLE_HINT, http
+from fake_postmark import INACTIVE, FakePostmark, mails, message_id, refusal, taken_as
+from relay_laws import (
+    Fault,
+    Letter,
+    Received,
+    RelayHarness,
+    RelayLaws,
+    gate_for,
+    open_gate,
+    send,
+    send_one,
+)
+
+from posthouse.clock import ManualClock
+from posthouse.domain.address import parse_mailbox
+from posthouse.domain.errors import Misconfigured
+from posthouse.domain.event import BounceClass
+from posthouse.domain.ids import JobId, RelayAccount, uuid7
+from posthouse.domain.message import Addressing, Attachment, Mailbox, RawMail, Rendered
+from posthouse.domain.stream import Stream
+from posthouse.net.client import ClientLimits, HttpClient
+from posthouse.net.guard import EgressPolicy
+from posthouse.relays.base import (
+    Accepted,
+    AccountTrouble,
+    NotBegun,
+    OutcomeUnknown,
+    RejectedMessage,
+    RejectedRecipient,
+    TryLater,
+)
+from posthouse.relays.postmark import PostmarkAccount, PostmarkRelay
+from posthouse.relays.postmark import sender as adapter
+from posthouse.relays.postmark.replies import CODES
+
+TOKEN = "a-server-token-that-must-not-show"
+TOGETHER = 5
+
+
+def job_id(number: int) -> JobId:
+    return JobId(uuid7(int(NOW.timestamp() * 1000), number))
+
+
+def rendered(letter: Letter, number: int = 1, stream: Stream = Stream.TRANSACTIONAL) -> Rendered:
+    return Rendered(
+        job_id=job_id(number),
+        attempt=1,
+        stream=stream,
+        return_path="bounce@shop.example",
+        recipient=letter.recipient,
+        sender=Mailbox("hello@shop.example", letter.sender_name),
+        addressing=Addressing(to=(Mailbox(letter.recipient),)),
+        subject=letter.subject,
+        text=letter.text,
+        html=None,
+        message_id=f"<{number}@shop.example>",
+        date=NOW,
+        headers=letter.headers,
+    )
+
+
+class PostmarkHarness:
+    throttle_hint: float | None = THROTTLE_HINT
+    # A body that fits into the kernel's buffers has left, whatever the server read of it.
+    knows_unfinished = False
+    together = 1
+    stream = Stream.TRANSACTIONAL
+
+    def __init__(self) -> None:
+        self.server = FakePostmark()
+        self._silent = socket.socket()
+
+    async def __aenter__(self) -> Self:
+        await self.server.start()
+        self._silent.bind(("127.0.0.1", 0))
+        self._silent.listen()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.server.close()
+        self._silent.close()
+
+    def relay(self) -> PostmarkRelay:
+        return self.relay_at(f"http://{self.server.address}")
+
+    def relay_at(
+        self, base_url: str, *, max_concurrency: int = 32, slot_wait: float = 1.0, max_batch: int = TOGETHER
+    ) -> PostmarkRelay:
+        host = base_url.partition("://")[2]
+        settings = PostmarkAccount(
+            account=RelayAccount("sim"),
+            server_token=TOKEN,
+            message_stream="letters",
+            base_url=base_url,
+            max_batch=max_batch,
+            max_concurrency=max_concurrency,
+            slot_wait=slot_wait,
+        )
+        limits = ClientLimits(
+            connect=0.5, total=0.8, connections=max_concurrency, reply_bytes=adapter.REPLY_BYTES
+        )
+        client = HttpClient(EgressPolicy(frozenset({host})), limits)
+        return PostmarkRelay(settings, client, ManualClock(NOW))
+
+    def lonely_relay(self) -> PostmarkRelay:
+        with socket.socket() as nobody:
+            nobody.bind(("127.0.0.1", 0))
+            port = nobody.getsockname()[1]
+        return self.relay_at(f"http://127.0.0.1:{port}")
+
+    def unreachable_relay(self) -> PostmarkRelay:
+        # TLS to a listener that never says a word.
+        return self.relay_at(f"https://127.0.0.1:{self._silent.getsockname()[1]}")
+
+    def mail(self, letter: Letter) -> Rendered:
+        return rendered(letter, stream=self.stream)
+
+    def unsupported(self) -> Sequence[Rendered | RawMail]:
+        plain = self.mail(Letter())
+        shown = Addressing(to=(Mailbox("ann@example.org"), Mailbox("bob@example.org")))
+        return [
+            RawMail(plain.job_id, 1, "b@shop.example", "ann@example.org", b"Subject: x\r\n\r\n", False),
+            replace(plain, addressing=shown),
+            replace(plain, addressing=Addressing(to=(Mailbox("bob@example.org"),))),
+            replace(plain, addressing=Addressing(cc=(Mailbox("ann@example.org"),))),
+            replace(plain, headers=(("DKIM-Signature", "v=1"),)),
+            replace(plain, headers=(("X-PM-Bounce-Type", "HardBounce"),)),
+            replace(plain, headers=(("Bad Name", "x"),)),
+            replace(plain, headers=(("X-A", "1"), ("x-a", "2"))),
+            replace(plain, headers=(("X-A", "1\r\nBcc: eve@example.org"),)),
+            replace(plain, subject="one\ntwo"),
+            replace(plain, text=""),
+            replace(plain, text="half a pair: \ud83d"),
+            replace(plain, recipient=""),
+            replace(plain, recipient="ann@example.org,eve@example.org", addressing=Addressing()),
+            replace(plain, sender=Mailbox("grüße@shop.example")),
+            replace(plain, attachments=(Attachment("a.bin", "application/x", bytes(8_000_000)),)),
+        ]
+
+    def script(self, recipient: str, fault: Fault) -> None:
+        self.server.faults[recipient] = fault
+
+    def garbage(self) -> Sequence[bytes]:
+        return [
+            b"",
+            b"\x00\xff\xfe garbage",
+            b"HTTP/1.1 200",
+            b"HTTP/1.1 200 OK\r\n",
+            http("200 OK"),
+            http("200 OK", b"OK"),
+            http("200 OK", b"{}"),
+            http("200 OK", b"null"),
+            http("200 OK", b"[]"),
+            http("200 OK", json.dumps([taken_as(1)]).encode()),
+            http("200 OK", b'{"Message":"OK","MessageID":"%s"}' % message_id(1).encode()),
+            http("200 OK", b'{"ErrorCode":0,"Message":"OK"}'),
+            http("200 OK", b'{"ErrorCode":"0","Message":"OK","MessageID":"%s"}' % message_id(1).encode()),
+            http("200 OK", b'{"ErrorCode":0,"MessageID":"   "}'),
+            http("200 OK", b'{"ErrorCode":0,"MessageID":"00000000-0000-0000-0000-000000000000"}'),
+            http("200 OK", b'{"ErrorCode":0,"MessageID":7}'),
+            http("200 OK", json.dumps(taken_as(1)).encode()[:-1]),
+            http("200 OK", b"[" * 100_000),
+            http("201 Created", json.dumps(taken_as(1)).encode()),
+            http("202 Accepted", json.dumps(taken_as(1)).encode()),
+            http("204 No Content"),
+            http("302 Found", headers="Location: http://169.254.169.254/"),
+            http("422 Unprocessable", json.dumps(taken_as(1)).encode()),
+            http("500 Error", json.dumps(taken_as(1)).encode()),
+            http("999 What", json.dumps(taken_as(1)).encode()),
+            b"HTTP/1.1 99999 Huh\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"220 mail.example ESMTP\r\n250 OK\r\n",
+            http("422 Unprocessable", b"[" * 50_000),
+            http("422 Unprocessable", b'{"ErrorCode":{},"Message":[]}'),
+            http("422 Unprocessable", b"\xff\xfe\x00" * 1000),
+            http("500 Error", b"x" * 2_000_000),
+            http("429 Too Many", b"", "Retry-After: never"),
+        ]
+
+    def answer_with(self, recipient: str, raw: bytes) -> None:
+        self.server.raw_answers[recipient] = raw
+
+    def begun(self) -> int:
+        return self.server.begun
+
+    async def taken(self, mails: int) -> None:
+        await self.server.taken(mails)
+
+    def received(self) -> Sequence[Received]:
+        return [received(mail) for request in self.server.requests for mail in mails(request)]
+
+
+def received(mail: Mapping[str, object]) -> Received:
+    headers = mail["Headers"]
+    assert isinstance(headers, list)
+    return Received(
+        recipient=parse_mailbox(str(mail["To"])).address,
+        subject=str(mail["Subject"]),
+        sender_name=parse_mailbox(str(mail["From"])).name,
+        text=str(mail["TextBody"]),
+        headers={header["Name"].lower(): header["Value"] for header in headers},
+    )
+
+
+class BatchHarness(PostmarkHarness):
+    together = TOGETHER
+    stream = Stream.MARKETING
+
+
+@pytest.fixture
+async def harness() -> AsyncIterator[PostmarkHarness]:
+    async with PostmarkHarness() as opened:
+        yield opened
+
+
+@pytest.fixture
+async def batches() -> AsyncIterator[BatchHarness]:
+    async with BatchHarness() as opened:
+        yield opened
+
+
+class TestPostmark(RelayLaws):
+    @pytest.fixture
+    async def harness(self) -> AsyncIterator[RelayHarness]:
+        async with PostmarkHarness() as opened:
+            yield opened
+
+
+class TestPostmarkBatches(RelayLaws):
+    @pytest.fixture
+    async def harness(self) -> AsyncIterator[RelayHarness]:
+        async with BatchHarness() as opened:
+            yield opened
+
+
+async def test_the_request_says_all_of_the_mail(harness: PostmarkHarness) -> None:
+    mail = replace(
+        rendered(Letter(headers=(("List-Id", "<news.shop.example>"),)), number=7),
+        attempt=3,
+        addressing=Addressing(
+            to=(Mailbox("Ann@example.org", 'Roe, Ann; "the <first>"'),),
+            reply_to=(Mailbox("help@shop.example", "Help, please"), Mailbox("two@shop.example")),
+        ),
+        html="<p>Thank you</p>",
+        attachments=(
+            Attachment("receipt.pdf", "application/pdf", b"\x00\x01"),
+            Attachment("logo.png", "image/png", b"png", content_id="<logo>"),
+        ),
+    )
+    outcome = await send_one(harness.relay(), mail)
+    assert outcome == Accepted(message_id(1), "200 ErrorCode 0: OK")
+    [request] = harness.server.requests
+    assert request.lines[0] == "POST /email HTTP/1.1"
+    assert request.headers["x-postmark-server-token"] == TOKEN
+    assert request.headers["accept"] == request.headers["content-type"] == "application/json"
+    assert "accept-encoding" not in request.headers
+    assert request.json == {
+        "From": "hello@shop.example",
+        "To": "\"Roe, Ann; 'the <first>'\" <ann@example.org>",
+        "ReplyTo": '"Help, please" <help@shop.example>, two@shop.example',
+        "Subject": "Your receipt",
+        "TextBody": "Thank you.\n",
+        "HtmlBody": "<p>Thank you</p>",
+        "MessageStream": "letters",
+        "Metadata": {"posthouse_job": str(job_id(7)), "posthouse_attempt": "3"},
+        "TrackOpens": False,
+        "TrackLinks": "None",
+        "Headers": [
+            {"Name": "Message-ID", "Value": "<7@shop.example>"},
+            {"Name": "X-PM-KeepID", "Value": "true"},
+            {"Name": "List-Id", "Value": "<news.shop.example>"},
+        ],
+        "Attachments": [
+            {
+                "Name": "receipt.pdf",
+                "Content": base64.b64encode(b"\x00\x01").decode(),
+                "ContentType": "application/pdf",
+            },
+            {
+                "Name": "logo.png",
+                "Content": base64.b64encode(b"png").decode(),
+                "ContentType": "image/png",
+                "ContentID": "cid:logo",
+            },
+        ],
+    }
+    for key, value in request.json["Metadata"].items():
+        assert len(key) <= 20
+        assert len(value) <= 80
+
+
+async def test_no_name_brings_an_address_of_its_own(harness: PostmarkHarness) -> None:
+    """Whatever Postmark makes of escaped quotes: there is none, so a quoted name ends where we end it."""
+    name = 'Roe\\", eve@example.org, "'
+    mail = replace(rendered(Letter()), addressing=Addressing(to=(Mailbox("ann@example.org", name),)))
+    assert isinstance(await send_one(harness.relay(), mail), Accepted)
+    [request] = harness.server.requests
+    assert request.json["To"].count('"') == 2
+    assert "\\" not in request.json["To"]
+    assert request.json["To"].startswith('"')
+    assert request.json["To"].endswith('" <ann@example.org>')
+
+
+#: What a person must see to is the account's, what is wrong with a mail is the mail's.
+CLASSES = {
+    "message": RejectedMessage,
+    "account": AccountTrouble,
+    "throttled": TryLater,
+    "down": TryLater,
+    "doubt": OutcomeUnknown,
+    "inactive": RejectedRecipient,
+}
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if code != 0])
+async def test_every_documented_code_has_its_class(harness: PostmarkHarness, code: int) -> None:
+    answer = http("422 Unprocessable Entity", refusal(code, "Words."))
+    harness.answer_with("ann@example.org", answer)
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    assert type(outcome) is CLASSES[CODES[code].reply_class], outcome
+    assert f"ErrorCode {code}: Words." in repr(outcome)
+
+
+async def test_a_code_means_the_same_within_a_batch(batches: BatchHarness) -> None:
+    names = {code: f"c{code}@example.org" for code in CODES if code != 0}
+    body = [{"ErrorCode": code, "Message": "Words."} for code in names]
+    batches.answer_with(names[10], http("200 OK", json.dumps(body).encode()))
+    relay = batches.relay_at(f"http://{batches.server.address}", max_batch=len(names))
+    outcomes = await send(relay, [batches.mail(Letter(name)) for name in names.values()])
+    for code, outcome in zip(names, outcomes, strict=True):
+        assert type(outcome) is CLASSES[CODES[code].reply_class], (code, outcome)
+
+
+def test_every_code_of_the_documentation_is_in_the_table() -> None:
+    documented = {10, 11, 100, 101, 300, 402, 403, 406, 410, 411, 412, 413, 422, 1235, 1236, 1480}
+    formerly = {0, 400, 401, 405, 409, 429, 1226}
+    assert set(CODES) == documented | formerly
+    assert all(row.meaning for row in CODES.values())
+    table = tomllib.loads((Path(adapter.__file__).parent / "codes.toml").read_text())
+    assert len(table["code"]) == len(CODES), "a code stands twice"
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind"),
+    [
+        (http("400 Bad Request"), RejectedMessage),
+        (http("401 Unauthorized"), AccountTrouble),
+        (http("401 Unauthorized", refusal(10, "No token.")), AccountTrouble),
+        (http("403 Forbidden", b"<html>"), AccountTrouble),
+        (http("404 Not Found"), AccountTrouble),
+        (http("405 Method Not Allowed"), AccountTrouble),
+        (http("408 Request Timeout"), TryLater),
+        (http("413 Payload Too Large"), RejectedMessage),
+        (http("413 Payload Too Large", refusal(413, "Too large.")), RejectedMessage),
+        (http("415 Unsupported Media Type"), AccountTrouble),
+        (http("422 Unprocessable", refusal(7777, "A code of tomorrow")), RejectedMessage),
+        (http("422 Unprocessable", refusal(400, "The 'From' is no Sender Signature")), AccountTrouble),
+        (http("422 Unprocessable", refusal(0, "Contradicts itself")), RejectedMessage),
+        (http("500 Error", refusal(101, "An error that should not have occurred")), OutcomeUnknown),
+        (http("500 Error"), OutcomeUnknown),
+        (http("502 Bad Gateway"), OutcomeUnknown),
+        (http("503 Unavailable"), TryLater),
+        (http("503 Unavailable", refusal(100, "Maintenance")), TryLater),
+        (http("504 Gateway Timeout"), OutcomeUnknown),
+        (http("521 Web Server Is Down"), TryLater),
+        (http("524 A Timeout Occurred"), OutcomeUnknown),
+        (http("301 Moved", headers="Location: /elsewhere"), AccountTrouble),
+        (http("202 Accepted"), OutcomeUnknown),
+    ],
+)
+@pytest.mark.parametrize("stream", list(Stream))
+async def test_statuses_have_their_class(
+    harness: PostmarkHarness, answer: bytes, kind: type, stream: Stream
+) -> None:
+    harness.answer_with("ann@example.org", answer)
+    harness.answer_with("bob@example.org", answer)
+    letters = [rendered(Letter(f"{name}@example.org"), stream=stream) for name in ("ann", "bob")]
+    for outcome in await send(harness.relay(), letters):
+        assert type(outcome) is kind, outcome
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "bounce"),
+    [
+        (300, "Invalid 'To' address: 'ann@nowhere'.", BounceClass.HARD),
+        (300, "Error parsing 'To': Illegal email address 'ann'.", BounceClass.HARD),
+        (300, "Invalid 'From' address: 'x'.", None),
+        (300, "Provide either email TextBody or HtmlBody or both.", None),
+        (406, INACTIVE, BounceClass.BLOCK),
+        (
+            0,
+            "Message OK, but will not deliver to these inactive addresses: ann@example.org",
+            BounceClass.BLOCK,
+        ),
+    ],
+)
+async def test_only_a_clear_word_about_the_recipient_is_a_hard_bounce(
+    harness: PostmarkHarness, code: int, message: str, bounce: BounceClass | None
+) -> None:
+    status = "200 OK" if code == 0 else "422 Unprocessable"
+    body = json.dumps({**taken_as(1), "ErrorCode": code, "Message": message}).encode()
+    harness.answer_with("ann@example.org", http(status, body))
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    if bounce is None:
+        assert isinstance(outcome, RejectedMessage)
+    else:
+        assert isinstance(outcome, RejectedRecipient)
+        assert outcome.bounce is bounce
+    assert message in outcome.reply
+
+
+@pytest.mark.parametrize(("headers", "seconds"), [("Retry-After: 7", 7.0), ("X-Nothing: 1", None)])
+async def test_throttling_hints(harness: PostmarkHarness, headers: str, seconds: float | None) -> None:
+    harness.answer_with("ann@example.org", http("429 Too Many Requests", b"", headers))
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    assert outcome == TryLater("429", retry_after=seconds, slow_relay=True)
+
+
+async def test_an_echoed_token_is_not_stored(harness: PostmarkHarness) -> None:
+    harness.answer_with("ann@example.org", http("422 Huh", refusal(300, f"you sent {TOKEN}\0")))
+    outcome = await send_one(harness.relay(), rendered(Letter()))
+    assert isinstance(outcome, RejectedMessage)
+    assert TOKEN not in outcome.reply
+    assert "\0" not in outcome.reply
+    assert TOKEN not in repr(PostmarkAccount(account=RelayAccount("a"), server_token=TOKEN))
+
+
+async def test_transactional_mail_goes_alone_and_marketing_mail_together(harness: PostmarkHarness) -> None:
+    both = [
+        rendered(Letter(f"r{n}@example.org"), stream=Stream.MARKETING if n % 2 else Stream.TRANSACTIONAL)
+        for n in range(12)
+    ]
+    outcomes = await send(harness.relay(), both)
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 12
+    seen = sorted((request.lines[0], len(mails(request))) for request in harness.server.requests)
+    alone, batch = ("POST /email HTTP/1.1", 1), ("POST /email/batch HTTP/1.1", 5)
+    # Six of marketing: one batch of five, and one that is left and needs no batch.
+    assert seen == [alone] * 7 + [batch]
+
+
+async def test_a_batch_stays_below_postmarks_limit_of_bytes(
+    batches: BatchHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(adapter, "MAX_BATCH_BYTES", 3_000)
+    letters = [batches.mail(Letter(f"r{n}@example.org", text="x" * 500)) for n in range(10)]
+    outcomes = await send(batches.relay_at(f"http://{batches.server.address}", max_batch=500), letters)
+    assert [type(outcome) for outcome in outcomes] == [Accepted] * 10
+    sizes = [len(request.body) for request in batches.server.requests]
+    assert max(sizes) <= 3_000
+    assert len(sizes) == 4
+
+
+async def test_a_whole_batch_of_long_answers_is_read(batches: BatchHarness) -> None:
+    letters = [batches.mail(Letter(f"r{n}@example.org")) for n in range(500)]
+    said = [{"ErrorCode": 406, "Message": INACTIVE} for _ in letters]
+    batches.answer_with("r0@example.org", http("200 OK", json.dumps(said).encode()))
+    relay = batches.relay_at(f"http://{batches.server.address}", max_batch=500)
+    outcomes = await send(relay, letters)
+    assert [type(outcome) for outcome in outcomes] == [RejectedRecipient] * 500
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"", b"{}", b"[]", b"OK", json.dumps([taken_as(1)]).encode(), json.dumps([taken_as(1)] * 3).encode(),
+        b'[{"ErrorCode":0,"MessageID":"%s"},5]' % message_id(1).encode(), json.dumps(taken_as(1)).encode(),
+        b"[" * 100_000,
+    ],
+)  # fmt: skip
+async def test_a_batch_that_is_not_answered_mail_by_mail_is_doubt(batches: BatchHarness, body: bytes) -> None:
+    batches.answer_with("a@example.org", http("200 OK", body))
+    outcomes = await send(batches.relay(), [batches.mail(Letter(f"{n}@example.org")) for n in "ab"])
+    assert [type(outcome) for outcome in outcomes] == [OutcomeUnknown] * 2
+
+
+@pytest.mark.parametrize("status", ["422 Unprocessable", "413 Payload Too Large", "400 Bad Request"])
+async def test_a_batch_refused_as_a_whole_is_sent_mail_by_mail(batches: BatchHarness, status: str) -> None:
+    """A refusal of the whole took nothing; one bad mail must not cost its neighbours."""
+    batches.server.batch_answer = http(status, refusal(403, "Invalid request field(s): 'Metadata'."))
+    batches.script("r3@example.org", Fault.REJECT_MESSAGE)
+    outcomes = await send(batches.relay(), [batches.mail(Letter(f"r{n}@example.org")) for n in range(5)])
+    kinds = [type(outcome) for outcome in outcomes]
+    assert kinds == [Accepted, Accepted, Accepted, RejectedMessage, Accepted]
+
+
+async def test_one_closed_gate_holds_its_request_back(batches: BatchHarness) -> None:
+    outcomes = await send(
+        batches.relay(), [batches.mail(Letter(f"r{n}@example.org")) for n in range(5)], gate_for(4)
+    )
+    assert [type(outcome) for outcome in outcomes] == [NotBegun] * 5
+    assert batches.begun() == 0
+
+
+async def test_no_slot_in_time_is_not_begun(harness: PostmarkHarness) -> None:
+    harness.script("slow@example.org", Fault.HANG_AFTER_BODY)
+    relay = harness.relay_at(f"http://{harness.server.address}", max_concurrency=1, slot_wait=0.05)
+    many = [rendered(Letter(f"r{n}@example.org"), stream=Stream.MARKETING) for n in range(3)]
+    outcomes = await send(relay, [rendered(Letter("slow@example.org")), rendered(Letter()), *many])
+    assert isinstance(outcomes[0], OutcomeUnknown)
+    assert [type(outcome) for outcome in outcomes[1:]] == [NotBegun] * 4
+    assert harness.begun() == 1
+
+
+async def test_a_private_base_url_is_the_operators_trouble(harness: PostmarkHarness) -> None:
+    settings = PostmarkAccount(
+        account=RelayAccount("a"), server_token=TOKEN, base_url=f"https://{harness.server.address}"
+    )
+    relay = PostmarkRelay(settings, HttpClient(EgressPolicy()), ManualClock(NOW))
+    outcome = await send_one(relay, rendered(Letter()))
+    assert isinstance(outcome, AccountTrouble)
+    assert harness.server.connections == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"server_token": ""},
+        {"server_token": "a b"},
+        {"max_batch": 0},
+        {"max_batch": 501},
+    ],
+)
+def test_an_account_that_cannot_be_is_the_operators_error(wrong: dict[str, str | int]) -> None:
+    with pytest.raises(Misconfigured):
+        PostmarkAccount(**{"account": RelayAccount("a"), "server_token": TOKEN} | wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://x.example", "https://", "https://u@x.example", "http://x.example/?a=1"]
+)
+def test_a_base_url_that_cannot_be_is_the_operators_error(url: str) -> None:
+    settings = PostmarkAccount(account=RelayAccount("a"), server_token=TOKEN, base_url=url)
+    with pytest.raises(Misconfigured):
+        PostmarkRelay(settings, HttpClient(EgressPolicy()), ManualClock(NOW))
+
+
+async def test_after_close_nothing_is_begun(harness: PostmarkHarness) -> None:
+    relay = harness.relay()
+    await relay.close()
+    [outcome] = await relay.send_many([rendered(Letter())], open_gate)
+    assert isinstance(outcome, TryLater)
+    assert harness.begun() == 0
