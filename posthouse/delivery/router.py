@@ -6,7 +6,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from posthouse.clock import Clock, full_jitter
-from posthouse.relays.base import Accepted, AccountTrouble, Outcome, RejectedRecipient, Relay, TryLater
+from posthouse.relays.base import (
+    Accepted,
+    AccountTrouble,
+    NotBegun,
+    Outcome,
+    RejectedRecipient,
+    Relay,
+    TryLater,
+)
 
 PAUSE_BASE: Final = 0.25  # seconds
 #: However long a relay asks to be left alone, it is tried again by then: transactional mail has 30 s.
@@ -55,6 +63,10 @@ class Router:
         if any(isinstance(outcome, AccountTrouble) for outcome in outcomes):
             health.paused_until = self._clock.monotonic() + CIRCUIT_OPEN
             return
+        full = [o.resumes_in for o in outcomes if isinstance(o, NotBegun) and o.resumes_in is not None]
+        if full:
+            # Healthy, and used up for now. Claiming for it meanwhile would only turn the queue over.
+            health.paused_until = self._clock.monotonic() + min(PAUSE_CAP, max(full))
         if any(isinstance(outcome, Accepted | RejectedRecipient) for outcome in outcomes):
             health.strikes = 0
             return

@@ -108,6 +108,15 @@ class HttpClient:
 
     async def post(self, url: URL, headers: Mapping[str, str], body: bytes, begin: Begin) -> Reply | NoReply:
         """POST, once. Raises only on cancellation (and what `begin` raises)."""
+        return await self._exchange("POST", url, headers, body, begin)
+
+    async def get(self, url: URL, headers: Mapping[str, str]) -> Reply | NoReply:
+        """GET, once. Raises only on cancellation."""
+        return await self._exchange("GET", url, headers, b"", _at_once)
+
+    async def _exchange(
+        self, method: str, url: URL, headers: Mapping[str, str], body: bytes, begin: Begin
+    ) -> Reply | NoReply:
         if self._closed:
             return NotTaken("the client is closed")
         refusal = self._refusal(url)
@@ -115,9 +124,10 @@ class HttpClient:
             return refusal
         upload = aiohttp.UploadTracker()
         try:
-            async with self._open_session().post(
+            async with self._open_session().request(
+                method,
                 url,
-                data=body if len(body) <= _ONE_WRITE else io.BytesIO(body),
+                data=_upload(body),
                 headers=headers,
                 allow_redirects=False,
                 trace_request_ctx=_Handover(begin),
@@ -189,6 +199,16 @@ class HttpClient:
         if len(read) > limit:
             response.close()
         return bytes(read[:limit])
+
+
+def _at_once() -> bool:
+    return True
+
+
+def _upload(body: bytes) -> bytes | io.BytesIO | None:
+    if not body:
+        return None
+    return body if len(body) <= _ONE_WRITE else io.BytesIO(body)
 
 
 def _unconnected(error: aiohttp.ClientError) -> NotTaken | Denied:

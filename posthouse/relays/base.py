@@ -75,9 +75,13 @@ class OutcomeUnknown:
 
 @dataclass(frozen=True, slots=True)
 class NotBegun:
-    """No byte of this mail was sent: no connection within a second, or the gate was shut."""
+    """No byte of this mail was sent: no connection within a second, or the gate was shut.
+
+    `resumes_in` (seconds) when the account takes no more before then: its rate is used up. It pauses.
+    """
 
     reason: str
+    resumes_in: float | None = None
 
 
 Outcome: TypeAlias = (

@@ -21,8 +21,9 @@ class Request:
 
     def __init__(self, head: bytes, body: bytes) -> None:
         self.lines = head.decode("latin-1").split("\r\n")
+        self.path = self.lines[0].split(" ")[1]
         self.body = body
-        self.json = json.loads(body)
+        self.json = json.loads(body or b"null")
 
     @property
     def headers(self) -> dict[str, str]:
@@ -36,6 +37,7 @@ class FakeHttpRelay(ABC):
         self.faults: dict[str, Fault] = {}
         self.raw_answers: dict[str, bytes] = {}
         self.requests: list[Request] = []
+        self.asides: list[Request] = []  # that hand over no mail
         self.begun = 0  # mails
         self.connections = 0
         self._server: asyncio.Server | None = None
@@ -49,6 +51,10 @@ class FakeHttpRelay(ABC):
     @abstractmethod
     def answer(self, request: Request, faults: list[Fault | None], taken: int) -> bytes:
         """What is said to a request, one fault or none for each of its mails. `taken`: mails so far."""
+
+    def aside(self, request: Request) -> bytes | None:
+        """The answer to a request that hands over no mail; None: it does."""
+        return None
 
     async def start(self) -> None:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 16)
@@ -69,6 +75,11 @@ class FakeHttpRelay(ABC):
     async def taken(self, mails: int) -> None:
         async with self._progress:
             await self._progress.wait_for(lambda: self._mails() >= mails)
+
+    async def asked(self, times: int) -> None:
+        """Return when so many requests that hand over no mail were answered."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: len(self.asides) >= times)
 
     def _mails(self) -> int:
         return sum(len(self.recipients(request)) for request in self.requests)
@@ -92,20 +103,29 @@ class FakeHttpRelay(ABC):
         first = await reader.read(1)
         if not first:
             return False
-        self.begun += 1
         head = first + await reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0])
+        length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
         start = await reader.readexactly(min(length, 4096))
         if any(fault is Fault.CUT_MID_BODY and name.encode() in start for name, fault in self.faults.items()):
+            self.begun += 1
             raise CutMidBody
         request = Request(head.strip(), start + await reader.readexactly(length - len(start)))
+        aside = self.aside(request)
+        if aside is not None:
+            writer.write(aside)
+            await writer.drain()
+            await self._note(self.asides, request)
+            return True
+        return await self._hand_over(request, reader, writer)
+
+    async def _hand_over(
+        self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> bool:
         recipients = self.recipients(request)
-        self.begun += len(recipients) - 1
+        self.begun += len(recipients)
         faults = [self.faults.get(recipient) for recipient in recipients]
         if Fault.BAD_CREDENTIALS not in faults:
-            self.requests.append(request)
-            async with self._progress:
-                self._progress.notify_all()
+            await self._note(self.requests, request)
         raw = [self.raw_answers[recipient] for recipient in recipients if recipient in self.raw_answers]
         if raw:
             writer.write(raw[0])
@@ -119,6 +139,11 @@ class FakeHttpRelay(ABC):
         writer.write(self.answer(request, faults, self._mails()))
         await writer.drain()
         return True
+
+    async def _note(self, where: list[Request], request: Request) -> None:
+        where.append(request)
+        async with self._progress:
+            self._progress.notify_all()
 
 
 def http(status: str, body: bytes = b"", headers: str = "") -> bytes:

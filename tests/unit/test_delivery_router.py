@@ -149,3 +149,13 @@ def test_every_pause_ends(outcomes: list[Outcome]) -> None:
         assert (chosen.choose() is None) == (chosen.resumes_in() > 0.0)
     clock.advance(max(CIRCUIT_OPEN, PAUSE_CAP))
     assert chosen.choose() is FIRST
+
+
+def test_a_used_up_rate_pauses_for_as_long_as_it_says() -> None:
+    clock = ManualClock()
+    router = Router([FIRST], clock, random.Random(1))
+    router.learn(FIRST, [Accepted("id", "250 ok"), NotBegun("rate", resumes_in=1.5), NotBegun("gate")])
+    assert router.choose() is None
+    assert router.resumes_in() == pytest.approx(1.5)
+    clock.advance(1.5)
+    assert router.choose() is FIRST

@@ -26,7 +26,8 @@ asyncio.run(main())
 
 
 @pytest.mark.parametrize(
-    ("module", "harness"), [("sendgrid", "SendGridHarness"), ("postmark", "PostmarkHarness")]
+    ("module", "harness"),
+    [("sendgrid", "SendGridHarness"), ("postmark", "PostmarkHarness"), ("ses", "SesHarness")],
 )
 @pytest.mark.parametrize(
     ("place", "seen"),

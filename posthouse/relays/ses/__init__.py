@@ -1,0 +1,1 @@
+"""Amazon SES: SendEmail with raw mail out, events by SNS or SQS back."""
