@@ -1,5 +1,6 @@
 """Time and randomness as arguments. Nothing else in Posthouse asks the system for either."""
 
+import asyncio
 import random
 import time
 from datetime import UTC, datetime
@@ -50,3 +51,12 @@ def full_jitter(rng: random.Random, attempt: int, base: float, cap: float) -> fl
     """
     ceiling = min(cap, base * 2.0 ** min(attempt, 32))
     return base + rng.random() * max(0.0, ceiling - base)
+
+
+async def stopped_within(stop: asyncio.Event, seconds: float) -> None:
+    """Return at `stop`, or after `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return

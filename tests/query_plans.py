@@ -17,6 +17,7 @@ _TABLES: Final = (
     "email_suppression",
     "link",
     "relay_inbox",
+    "dispatch",
 )
 _BAD_JOINS: Final = frozenset({"Hash Join", "Merge Join"})
 

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import msgspec
 
+from posthouse.bus.floor import Floor
 from posthouse.bus.port import CallbackBatch, HeldCallback
 from posthouse.clock import Clock
 from posthouse.domain.ids import InstanceId, RelayAccount
@@ -18,11 +19,6 @@ from posthouse.storage import jobs
 from posthouse.storage.db import Database, Transaction
 from posthouse.storage.hints import Hinter, Listener
 from posthouse.storage.text import storable
-
-#: Claims look no further back than this below the last due_at they took: under it lie dead index entries.
-FLOOR_MARGIN: Final = timedelta(seconds=30)
-#: One claim in this time goes without a floor, so that nothing older is ever left behind.
-FLOORLESS_EVERY: Final = 1.0
 
 #: Claims in a row whose jobs were all suppressed or expired, before the caller gets a chance to stop.
 ENDED_CLAIMS: Final = 20
@@ -56,21 +52,19 @@ class PostgresJobs:
     ) -> None:
         self._db = db
         self._ear = listener.subscribe(jobs_channel(stream))
-        self._clock = clock
         self._stream = stream
         self._worker = worker
         self._paused = False
-        self._floor: datetime | None = None
-        self._floorless_at = 0.0
+        self._floor = Floor(clock)
 
     async def take(self, limit: int) -> list[ClaimedJob]:
         size = jobs.claim_size(limit)
         if self._paused or size == 0:
             return []
         for _ in range(ENDED_CLAIMS):
-            claim = await jobs.claim(self._db, self._stream, self._worker, size, self._next_floor())
+            claim = await jobs.claim(self._db, self._stream, self._worker, size, self._floor.next())
             if claim.reached is not None:
-                self._floor = claim.reached - FLOOR_MARGIN
+                self._floor.reached(claim.reached)
             if claim.jobs or claim.reached is None:
                 return claim.jobs
         return []
@@ -89,13 +83,6 @@ class PostgresJobs:
 
     def resume(self) -> None:
         self._paused = False
-
-    def _next_floor(self) -> datetime | None:
-        now = self._clock.monotonic()
-        if self._floor is None or now - self._floorless_at >= FLOORLESS_EVERY:
-            self._floorless_at = now
-            return None
-        return self._floor
 
 
 class QuarantinedJobs:

@@ -10,6 +10,7 @@ ContentId = NewType("ContentId", UUID)
 EventId = NewType("EventId", UUID)
 CampaignId = NewType("CampaignId", UUID)
 InstanceId = NewType("InstanceId", UUID)  # one running process; new at each start
+DispatchId = NewType("DispatchId", UUID)  # jobs that were queued together for a topic
 ApiKeyId = NewType("ApiKeyId", UUID)
 TemplateId = NewType("TemplateId", int)
 TemplateKey = NewType("TemplateKey", str)

@@ -72,6 +72,14 @@ def claim_size(free: int) -> int:
     return next((size for size in CLAIM_SIZES if size <= free), 0)
 
 
+class _Picked(msgspec.Struct, frozen=True, gc=False):
+    """A row of a claim: when the job was due, and the job unless it ended in the claim."""
+
+    job_id: JobId
+    due_at: datetime
+    job: ClaimedJob | None
+
+
 @dataclass(frozen=True, slots=True)
 class Claim:
     """What one claim did. Jobs that were suppressed or expired ended in it and are not in `jobs`."""
@@ -93,15 +101,48 @@ async def claim_quarantined(db: Database, stream: Stream, worker: InstanceId) ->
     return _claim(await db.fetch_into(_picked, "claim_quarantined", stream.value, worker))
 
 
-def _claim(picked: Sequence[tuple[datetime, ClaimedJob | None]]) -> Claim:
-    jobs = [job for _, job in picked if job is not None]
-    return Claim(jobs, picked[-1][0] if picked else None)
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a job stands that a record named and that could not be claimed."""
+
+    stream: Stream
+    status: Status
+    attempt: int
+
+
+async def claim_queued(
+    db: Database, stream: Stream, worker: InstanceId, records: Sequence[Held]
+) -> tuple[list[ClaimedJob], set[JobId]]:
+    """Claim the jobs that a topic's records name, each id once. Returns those that are SENDING now, and the
+    ids of all that were decided: also of the suppressed and the expired."""
+    rows = await db.fetch_into(
+        _picked,
+        "claim_queued",
+        [record.job_id for record in records],
+        [record.attempt for record in records],
+        stream.value,
+        worker,
+        Status.QUEUED.value,
+    )
+    return [row.job for row in rows if row.job is not None], {row.job_id for row in rows}
+
+
+async def standing_of(db: Database, ids: Collection[JobId]) -> dict[JobId, Standing]:
+    """Where these jobs stand; what nobody knows is missing."""
+    if not ids:
+        return {}
+    return dict(await db.fetch_into(_standing, "standing_of", sorted(ids), min(ids), max(ids)))
+
+
+def _claim(picked: Sequence[_Picked]) -> Claim:
+    jobs = [row.job for row in picked if row.job is not None]
+    return Claim(jobs, picked[-1].due_at if picked else None)
 
 
 async def as_claimed(db: Database, job_id: JobId) -> ClaimedJob | None:
     """A job as a worker would hold it, though nobody claims it; None when there is none."""
     found = await db.fetch_one(_picked, "as_claimed", job_id)
-    return None if found is None else found[1]
+    return None if found is None else found.job
 
 
 async def quarantine_waiting(db: Database, stream: Stream) -> bool:
@@ -197,11 +238,11 @@ def _picked(
     expires_at: datetime,
     deaths: int,
     sandbox: bool,
-) -> tuple[datetime, ClaimedJob | None]:
-    """A row of a claim, columns in the query's order: when it was due, and the job unless it ended here."""
+) -> _Picked:
+    """A row of a claim, columns in the query's order."""
     if status != _SENDING:
-        return due_at, None
-    return due_at, ClaimedJob(
+        return _Picked(JobId(job_id), due_at, None)
+    job = ClaimedJob(
         JobId(job_id),
         MessageId(message_id),
         _STREAMS[stream],
@@ -223,6 +264,11 @@ def _picked(
         () if headers is None else tuple(_read_headers(headers)),
         sandbox,
     )
+    return _Picked(job.job_id, due_at, job)
+
+
+def _standing(job_id: UUID, stream: str, status: str, attempt: int) -> tuple[JobId, Standing]:
+    return JobId(job_id), Standing(_STREAMS[stream], Status(status), attempt)
 
 
 _STREAMS = {stream.value: stream for stream in Stream}

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
+from posthouse.clock import stopped_within
 from posthouse.domain.errors import NotNow
 from posthouse.telemetry import log
 
@@ -35,12 +36,3 @@ async def _repeat(chore: Chore, stop: asyncio.Event) -> None:
         except NotNow as error:
             log.warning("chore put off", chore=chore.name, reason=error.message)
         await stopped_within(stop, chore.every)
-
-
-async def stopped_within(stop: asyncio.Event, seconds: float) -> None:
-    """Return at `stop`, or after `seconds`."""
-    try:
-        async with asyncio.timeout(seconds):
-            await stop.wait()
-    except TimeoutError:
-        return

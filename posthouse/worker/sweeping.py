@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from posthouse.clock import Clock
+from posthouse.clock import Clock, stopped_within
 from posthouse.domain.errors import NotNow
 from posthouse.domain.stream import Stream
 from posthouse.status.apply import Policy
 from posthouse.status.sweeper import DoubtRule, new_watch, settle_doubts, sweep_dead
 from posthouse.storage.db import Database
 from posthouse.telemetry import log
-from posthouse.worker.chores import stopped_within
 
 ROUND: Final = 0.5  # seconds
 

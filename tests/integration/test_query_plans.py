@@ -38,6 +38,8 @@ class Stock:
     pending: list[UUID]  # of today
     sending: list[UUID]  # of today, claimed by `worker`
     doubts: list[UUID]  # of today
+    queued: list[UUID]  # of today
+    dispatches: list[UUID]  # of 10 queued jobs each
     old: list[UUID]  # sent, of three days
     contents: list[UUID]
     worker: UUID
@@ -56,6 +58,7 @@ SELECT uuidv7(make_interval(days => -day)) AS job_id, day, n,
             WHEN n <= {backlog} THEN 'PENDING'
             WHEN n <= {backlog} + 100 THEN 'SENDING'
             WHEN n <= {backlog} + 200 THEN 'UNKNOWN'
+            WHEN n <= {backlog} + 700 THEN 'QUEUED'
             ELSE 'SENT' END AS status
 FROM generate_series(0, {days} - 2) AS day,
      generate_series(1, CASE WHEN day = 0 THEN {backlog} + 1000 ELSE {jobs_a_day} END) AS n;
@@ -64,13 +67,19 @@ INSERT INTO email_job (job_id, message_id, due_at, expires_at, created_at, statu
                        address_key, from_address, claimed_by, attempt)
 SELECT job_id, job_id, now() - make_interval(secs => n / 100.0), now() + interval '1 day',
        now() - make_interval(days => day), status, 'marketing', a.address, a.address, 's@shop.test',
-       CASE WHEN status = 'SENDING' THEN '{worker}'::uuid END, 1
+       CASE WHEN status = 'SENDING' THEN '{worker}'::uuid
+            WHEN status = 'QUEUED' THEN md5((n / 10)::text)::uuid END, 1
 FROM made, LATERAL (
     SELECT CASE WHEN n % 100 = 0 THEN 'gone-' || n || '@inbox.test' ELSE n || '@inbox.test' END AS address
 ) AS a;
 
 INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, bounce_class)
 SELECT job_id, gen_random_uuid(), now(), 1, 'bounced', 'relay', 'soft' FROM made WHERE n <= {events_a_day};
+
+INSERT INTO dispatch (dispatch_id, stream, job_ids, queued_at, topic_id, partitions, last_offsets)
+SELECT md5((n / 10)::text)::uuid, 'marketing', array_agg(job_id ORDER BY job_id), now() - interval '1 minute',
+       CASE WHEN n / 10 % 2 = 0 THEN 'topic' END, '{{0,1}}', '{{1,2}}'
+FROM made WHERE status = 'QUEUED' GROUP BY n / 10;
 
 INSERT INTO email_content (content_id, html)
 SELECT uuidv7(make_interval(days => -day)), 'text' FROM made WHERE n <= 50;
@@ -119,10 +128,12 @@ async def _filled(dsn: str) -> Stock:
                 month=today.replace(day=1),
             )
         )
-        pending, sending, doubts, old, contents = [await filler.column(UUID, q.name) for q in _SAMPLES.all()]
+        pending, sending, doubts, queued, dispatches, old, contents = [
+            await filler.column(UUID, q.name) for q in _SAMPLES.all()
+        ]
     finally:
         await filler.close()
-    return Stock(dsn, pending, sending, doubts, old, contents, worker)
+    return Stock(dsn, pending, sending, doubts, queued, dispatches, old, contents, worker)
 
 
 _SAMPLES: Final = Queries(
@@ -132,6 +143,8 @@ _SAMPLES: Final = Queries(
             ("pending", "job_id", "FROM email_job WHERE status = 'PENDING' AND job_id > uuidv7('-1 hour')"),
             ("sending", "job_id", "FROM email_job WHERE status = 'SENDING'"),
             ("doubts", "job_id", "FROM email_job WHERE status = 'UNKNOWN'"),
+            ("queued", "job_id", "FROM email_job WHERE status = 'QUEUED' AND job_id > uuidv7('-1 hour')"),
+            ("dispatches", "dispatch_id", "FROM dispatch"),
             ("old", "job_id", "FROM made WHERE status = 'SENT' AND day BETWEEN 10 AND 12 AND n % 15 = 0"),
             ("contents", "content_id", "FROM email_content WHERE content_id < uuidv7('-40 days')"),
         )
@@ -182,6 +195,15 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     **{f"claim_{limit}": _claim for limit in (1, 10, 32, 100, 500)},
     "claim_quarantined": lambda s: ["marketing", s.worker],
     "quarantine_waiting": lambda s: ["marketing"],
+    "claim_queued": lambda s: [s.queued, [1] * len(s.queued), "marketing", s.worker, "QUEUED"],
+    "standing_of": _by_ids(lambda s: s.queued),
+    **{f"queue_{limit}": lambda s: ["marketing", uuid4(), _LONG_AGO] for limit in (1, 10, 100, 1000)},
+    "place_dispatch": lambda s: [s.dispatches[0], "topic", [0, 1], [17, 4]],
+    "unplaced_dispatches": lambda s: ["marketing", 10.0],
+    "placed_dispatches": lambda s: ["marketing"],
+    "close_dispatches": lambda s: [s.dispatches[:10]],
+    "unqueue_jobs": lambda s: [s.queued, s.dispatches[:1] * len(s.queued), "QUEUED"],
+    "queue_flow": lambda s: ["marketing"],
     "release_jobs": lambda s: [
         s.sending,
         [1] * len(s.sending),
@@ -290,12 +312,16 @@ COLD: Final = frozenset(
         "forget_workers",
         "append_callbacks",
         "bury_callback",
+        "all_dispatches",
     }
 )
 
 #: Statements that know their ids and must look at no other day than theirs.
 ID_DRIVEN: Final = (
     "release_jobs",
+    "claim_queued",
+    "standing_of",
+    "unqueue_jobs",
     "contents",
     "lock_jobs",
     "soft_bounces",
@@ -359,6 +385,7 @@ def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
         "links.sql",
         "timeline.sql",
         "changes.sql",
+        "dispatch.sql",
     }
     named = {query.name for query in load_queries().all() if query.source in hot_files}
     assert named == set(QUEUE_CASES) | set(GENERAL_CASES) | COLD

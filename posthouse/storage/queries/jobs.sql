@@ -119,6 +119,70 @@ SELECT job_id, message_id, stream, attempt, status, to_address, address_key, fro
 FROM claimed
 ORDER BY due_at;
 
+-- name: claim_queued
+-- Claims the jobs that a topic's records name, by id: $1, $2: ids and attempts; $3: the stream; $4: the worker; $5:
+-- QUEUED, a parameter so that the planner goes by the ids. What does not fit, or is locked, is left alone and
+-- missing from the answer.
+WITH picked AS MATERIALIZED (
+    SELECT j.job_id, j.stream, j.address_key, j.expires_at
+    FROM unnest($1::uuid[], $2::int[]) AS r (job_id, attempt)
+    JOIN email_job j ON j.job_id = r.job_id
+    WHERE j.attempt = r.attempt AND j.status = $5 AND j.stream = $3 AND j.due_at <= now()
+    ORDER BY j.job_id
+    FOR NO KEY UPDATE OF j SKIP LOCKED
+), judged AS MATERIALIZED (
+    SELECT p.job_id, s.reason, s.scope, s.added_at,
+           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
+                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
+                ELSE 'SENDING' END AS verdict
+    FROM picked p
+    LEFT JOIN LATERAL (
+        SELECT reason, scope, added_at
+        FROM email_suppression
+        WHERE address_key = p.address_key
+          AND (scope = 'all' OR scope = p.stream)
+          AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY scope, reason
+        LIMIT 1
+    ) s ON true
+), claimed AS (
+    UPDATE email_job j
+    SET status = judged.verdict,
+        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
+        claimed_by = $4
+    FROM judged
+    WHERE j.job_id = judged.job_id
+    RETURNING j.*, judged.reason, judged.scope, judged.added_at
+), told AS (
+    INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
+    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
+           CASE WHEN status = 'EXPIRED'
+                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
+                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
+    FROM claimed
+    WHERE status <> 'SENDING'
+    RETURNING job_id
+), told_booked AS (
+    INSERT INTO event_ledger (day, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
+), booked AS (
+    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, $5, status, count(*)
+    FROM claimed
+    GROUP BY 1, 2, 3, 5
+)
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
+       template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
+       expires_at, deaths, sandbox
+FROM claimed
+ORDER BY due_at;
+
+-- name: standing_of
+-- Where jobs stand that could not be claimed. $2, $3: lowest and highest id.
+SELECT job_id, stream, status, attempt FROM email_job
+WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3;
+
 -- name: quarantine_waiting
 -- Whether the quarantine process has anything to do.
 SELECT EXISTS (
