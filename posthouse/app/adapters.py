@@ -4,10 +4,12 @@ import random
 from collections.abc import Mapping
 from typing import assert_never
 
+from posthouse.app.composer import message_id_domain
 from posthouse.app.vendors.base import VendorAccount
 from posthouse.app.vendors.sendgrid import SendGridVendor
 from posthouse.app.vendors.smtp import SmtpVendor
 from posthouse.clock import Clock
+from posthouse.compose.headers import message_id
 from posthouse.config import SendGridAccountSettings, Settings, SmtpAccountSettings
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
@@ -16,7 +18,8 @@ from posthouse.relays.sandbox import SandboxCallbacks
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
 from posthouse.simulator.settings import SimulatorSettings
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
-from posthouse.status.sweeper import DoubtRule
+from posthouse.status.asking import Asking
+from posthouse.status.doubts import DoubtRule
 
 
 def vendor_account(account: RelayAccount, settings: Settings) -> VendorAccount:
@@ -51,6 +54,17 @@ def build_inquirers(settings: Settings, clock: Clock) -> dict[RelayAccount, Inqu
     """Who asks about mail in doubt, of the accounts that can be asked. Raises Misconfigured."""
     made = (vendor_account(account, settings).inquirer(clock) for account in settings.relays)
     return {inquirer.account: inquirer for inquirer in made if inquirer is not None}
+
+
+def asking(settings: Settings, inquirers: Mapping[RelayAccount, Inquirer]) -> Asking:
+    """Whose doubts are asked about: those of streams with a relay that can be asked."""
+    relays = {
+        name: tuple(stream.relays)
+        for name, stream in settings.streams.items()
+        if any(account in inquirers for account in stream.relays)
+    }
+    domains = {name: message_id_domain(stream) for name, stream in settings.streams.items()}
+    return Asking(inquirers, relays, lambda job_id, stream: message_id(job_id, domains[stream]))
 
 
 def build_inbox_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAccount], CallbackReader]:

@@ -22,7 +22,7 @@ def build_composer(settings: Settings, keyring: Keyring, clock: Clock) -> Compos
 
 
 def _stream(stream: StreamSettings) -> ComposeStream:
-    domain = stream.from_domains[0]
+    domain = message_id_domain(stream)
     return ComposeStream(
         tracking_url=stream.tracking_url.rstrip("/"),
         bounce_domain=stream.bounce_domain,
@@ -33,6 +33,11 @@ def _stream(stream: StreamSettings) -> ComposeStream:
             unsubscribe_mailbox=stream.unsubscribe_mailto or None,
         ),
     )
+
+
+def message_id_domain(stream: StreamSettings) -> str:
+    """A relay is asked about a mail by its Message-ID: what is in doubt must be found by the same domain."""
+    return stream.from_domains[0]
 
 
 def _feedback_sender(domain: str) -> str:

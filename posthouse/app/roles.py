@@ -8,7 +8,9 @@ from contextlib import AsyncExitStack
 
 from posthouse.app import maintenance
 from posthouse.app.adapters import (
+    asking,
     build_inbox_readers,
+    build_inquirers,
     build_readers,
     build_relay,
     capabilities,
@@ -65,7 +67,7 @@ from posthouse.worker.lease import Lease, LeaseTerms
 from posthouse.worker.loop import Worker
 from posthouse.worker.recorder import Recorder
 from posthouse.worker.slots import Slots
-from posthouse.worker.sweeping import sweep
+from posthouse.worker.sweeping import ask, sweep
 from posthouse.worker.unplaced import suppress_unplaced
 
 LINK_CACHE_BYTES = 64_000_000
@@ -250,8 +252,13 @@ def new_instance(house: House) -> InstanceId:
 
 async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
     """What comes back from relays, dead workers, and the chores of the house."""
-    async with open_house(settings) as house:
+    async with AsyncExitStack() as stack:
+        house = await stack.enter_async_context(open_house(settings))
         readers = build_inbox_readers(settings, house.clock)
+        inquirers = build_inquirers(settings, house.clock)
+        for inquirer in inquirers.values():
+            stack.push_async_callback(inquirer.close)
+        asks, rules = asking(settings, inquirers), doubt_rules(settings)
 
         def read(callback: RawCallback) -> Normalized | Refused:
             reader = readers.get((callback.relay, callback.account))
@@ -277,12 +284,14 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
                 sweep(
                     house.queue,
                     settings.lease.dead_after,
-                    doubt_rules(settings),
+                    rules,
+                    asks.streams,
                     house.policy,
                     house.clock,
                     stop,
                 )
             )
+            group.create_task(ask(house.queue, asks, rules, house.policy, house.clock, stop))
             await stop.wait()
             ops.cancel()
 

@@ -9,7 +9,7 @@ from posthouse.domain.event import EventType
 from posthouse.domain.ids import JobId
 from posthouse.domain.job import Status
 from posthouse.status.apply import Policy, apply
-from posthouse.status.sweeper import resolved_by_operator
+from posthouse.status.doubts import resolved_by_operator
 from posthouse.storage import recording
 from posthouse.storage.db import Database
 

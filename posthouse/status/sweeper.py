@@ -1,26 +1,23 @@
-"""The sweeper: finds dead workers by their beats, and settles outcomes that stayed unknown."""
+"""The sweeper: finds dead workers by their beats."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
-from uuid import uuid4
 
 from posthouse.clock import Clock
-from posthouse.domain.event import Event, EventType, Origin
-from posthouse.domain.ids import EventId, InstanceId, JobId, own_event_id
-from posthouse.domain.stream import Stream
+from posthouse.domain.event import Event, EventType
+from posthouse.domain.ids import InstanceId
 from posthouse.failpoints import failpoint
 from posthouse.status.apply import Policy, apply
+from posthouse.status.house_events import house_event
 from posthouse.storage import leases
 from posthouse.storage.db import Database, Session, Transaction
-from posthouse.storage.leases import Doubt, Left, Living
+from posthouse.storage.leases import Left, Living
 from posthouse.telemetry import log
 
 #: A mail that this many workers died of is not tried again.
 DEATHS_ALLOWED: Final = 3
-#: A doubt held for the operator ends after this long, so that it pins no partition.
-DOUBT_ENDS_AFTER: Final = timedelta(days=7)
 
 
 @dataclass(slots=True)
@@ -89,7 +86,7 @@ async def _sweep_leftovers(db: Database, session: Session, policy: Policy, now: 
             why = "its worker ended without a word about this mail"
             await apply(
                 tx,
-                [_own(job.job_id, job.attempt, EventType.OUTCOME_UNKNOWN, now, why) for job in left],
+                [house_event(job.job_id, job.attempt, EventType.OUTCOME_UNKNOWN, now, why) for job in left],
                 policy,
             )
             log.warning("claims of ended workers", jobs=len(left))
@@ -99,93 +96,13 @@ async def _sweep_leftovers(db: Database, session: Session, policy: Policy, now: 
 def _after_death(job: Left, now: datetime) -> Event:
     """In doubt, whether it was begun or not; a mail that kills workers ends here."""
     if job.deaths + 1 >= DEATHS_ALLOWED:
-        return _own(
+        return house_event(
             job.job_id,
             job.attempt,
             EventType.FAILED,
             now,
             "crashed_worker: each worker that took this mail died",
         )
-    return _own(
+    return house_event(
         job.job_id, job.attempt, EventType.OUTCOME_UNKNOWN, now, "the worker died with this mail in hand"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class DoubtRule:
-    """What silence means for a stream, and what to do where it means nothing."""
-
-    silence_means_not_taken: bool  # every relay of the stream reports each mail it takes
-    repeat: bool  # where silence proves nothing: send again, or hold for the operator
-
-
-#: The sandbox tells what becomes of a mail before it says that it took it, whatever the stream's relays do.
-_SANDBOX_RULE: Final = DoubtRule(silence_means_not_taken=True, repeat=False)
-
-
-async def settle_doubts(db: Database, rules: Mapping[Stream, DoubtRule], policy: Policy, clock: Clock) -> int:
-    """Settle unknown outcomes whose time has come. Returns how many were settled or held."""
-    async with db.transaction() as tx:
-        doubts = await leases.doubts_due(tx)
-        now = clock.now()
-        events = [_settled(d, now, _rule(d, rules)) for d in doubts]
-        await apply(tx, [event for event in events if event is not None], policy)
-        held = [doubt.job_id for doubt, event in zip(doubts, events, strict=True) if event is None]
-        await leases.hold_doubts(tx, held, now + DOUBT_ENDS_AFTER)
-        failpoint("sweeper.settled")
-    return len(doubts)
-
-
-def _rule(doubt: Doubt, rules: Mapping[Stream, DoubtRule]) -> DoubtRule:
-    return _SANDBOX_RULE if doubt.sandbox else rules[Stream(doubt.stream)]
-
-
-def _settled(doubt: Doubt, now: datetime, rule: DoubtRule) -> Event | None:
-    """How silence ends a doubt; None: it does not, and the doubt is held for the operator."""
-    if rule.silence_means_not_taken:
-        why = "the relay reports each mail it takes and did not report this one"
-        return _not_repeated(doubt, now, why) if doubt.no_repeat else _goes_again(doubt, now, why)
-    if rule.repeat:
-        why = "the outcome stayed unknown"
-        return _not_repeated(doubt, now, why) if doubt.no_repeat else _goes_again(doubt, now, why)
-    if doubt.held:
-        return _own(doubt.job_id, doubt.attempt, EventType.FAILED, now, "the outcome never became known")
-    return None
-
-
-def _goes_again(doubt: Doubt, now: datetime, why: str) -> Event:
-    return _own(doubt.job_id, doubt.attempt, EventType.DEFERRED, now, f"{why}: sent again")
-
-
-def _not_repeated(doubt: Doubt, now: datetime, why: str) -> Event:
-    """Cancelling came too late for the attempt in doubt, and in time for the one that would follow it."""
-    reason = f"{why}, and it was to be cancelled: not sent again"
-    return _own(doubt.job_id, doubt.attempt, EventType.CANCELLED, now, reason)
-
-
-def _own(job_id: JobId, attempt: int, kind: EventType, now: datetime, reason: str) -> Event:
-    name = kind.value if kind is not EventType.DEFERRED else "settled"
-    return Event(
-        job_id=job_id,
-        event_id=own_event_id(job_id, attempt, name),
-        attempt=attempt,
-        type=kind,
-        origin=Origin.HOUSE,
-        occurred_at=now,
-        reason=reason,
-        due_at=now,
-    )
-
-
-def resolved_by_operator(job_id: JobId, attempt: int, kind: EventType, now: datetime, reason: str) -> Event:
-    """The operator's word about a held outcome: sent, failed, or deferred (goes again)."""
-    return Event(
-        job_id=job_id,
-        event_id=EventId(uuid4()),
-        attempt=attempt,
-        type=kind,
-        origin=Origin.HOUSE,
-        occurred_at=now,
-        reason=f"resolved by the operator: {reason}",
-        due_at=now,
     )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from posthouse.domain.ids import InstanceId, JobId
+from posthouse.domain.ids import InstanceId, JobId, RelayAccount
 from posthouse.domain.job import Status
 from posthouse.domain.stream import Stream
 from posthouse.storage.db import Database, Session, Transaction
@@ -36,6 +36,18 @@ class Doubt:
     held: bool  # for the operator, and nobody came
     sandbox: bool
     no_repeat: bool  # somebody wanted it cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class Askable:
+    """An unknown outcome, with what its relay must be told to find it."""
+
+    job_id: JobId
+    attempt: int
+    stream: str
+    recipient: str
+    relay: RelayAccount | None  # None: its worker died before it said where it was going
+    since: datetime
 
 
 async def enlist(
@@ -77,9 +89,22 @@ async def count_deaths(tx: Transaction, jobs: Sequence[JobId]) -> None:
         await tx.execute("count_deaths", jobs, min(jobs), max(jobs))
 
 
-async def doubts_due(tx: Transaction) -> list[Doubt]:
-    """Locked, so that no other word can settle them meanwhile; those that another has locked are his."""
-    return await tx.fetch_into(Doubt, "doubts_due")
+async def doubts_due(tx: Transaction, asked: Sequence[Stream]) -> list[Doubt]:
+    """Locked, so that no other word can settle them meanwhile; those that another has locked are his. Without
+    those of streams whose relays are asked."""
+    return await tx.fetch_into(Doubt, "doubts_due", [stream.value for stream in asked])
+
+
+async def doubts_to_ask(session: Session, streams: Sequence[Stream]) -> list[Askable]:
+    """Unknown outcomes of these streams whose time has come, with what a relay needs to find them."""
+    return await session.fetch_into(Askable, "doubts_to_ask", [stream.value for stream in streams])
+
+
+async def lock_doubts(tx: Transaction, jobs: Sequence[JobId]) -> list[Doubt]:
+    """Those of these jobs that are still in doubt, locked in key order."""
+    if not jobs:
+        return []
+    return await tx.fetch_into(Doubt, "lock_doubts", jobs, min(jobs), max(jobs), Status.UNKNOWN.value)
 
 
 async def hold_doubts(tx: Transaction, jobs: Sequence[JobId], until: datetime) -> None:

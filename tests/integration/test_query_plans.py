@@ -240,7 +240,9 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     ],
     "held_by": lambda s: [[s.worker, UUID(int=8)]],
     "count_deaths": _by_ids(lambda s: s.sending),
-    "doubts_due": lambda s: [],
+    "doubts_due": lambda s: [["marketing"]],
+    "doubts_to_ask": lambda s: [["transactional", "marketing"]],
+    "lock_doubts": lambda s: [s.doubts, *_lowest_and_highest(s.doubts), "UNKNOWN"],
     "hold_doubts": lambda s: [
         s.doubts,
         *_lowest_and_highest(s.doubts),
@@ -329,6 +331,7 @@ ID_DRIVEN: Final = (
     "record_sent",
     "mark_jobs",
     "count_deaths",
+    "lock_doubts",
     "hold_doubts",
     "reschedule_jobs",
     "forbid_repeat",

@@ -27,14 +27,8 @@ from posthouse.domain.job import Held, Status
 from posthouse.domain.stream import Stream
 from posthouse.status.apply import apply
 from posthouse.status.changes import Changes
-from posthouse.status.sweeper import (
-    DoubtRule,
-    Watch,
-    new_watch,
-    resolved_by_operator,
-    settle_doubts,
-    sweep_dead,
-)
+from posthouse.status.doubts import DoubtRule, resolved_by_operator, settle_doubts
+from posthouse.status.sweeper import Watch, new_watch, sweep_dead
 from posthouse.storage import jobs, leases
 from posthouse.storage.db import Database, PoolKind, Session, open_pool
 from posthouse.worker.lease import Lease, LeaseLost, LeaseTerms
