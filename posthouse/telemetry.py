@@ -95,7 +95,7 @@ class Metrics:
         self.callbacks = Counter(
             "posthouse_callbacks",
             "Relay callbacks received, by what became of them.",
-            ["account", "result"],
+            ["relay", "account", "result"],
             registry=self.registry,
         )
         self.dead_letters = Counter(

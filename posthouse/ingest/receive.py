@@ -1,6 +1,6 @@
 """Relay callbacks at the door: the raw bytes are verified and stored, and only then answered."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import IntEnum
 
 from posthouse.bus.port import EventLog
@@ -36,6 +36,11 @@ class Receiver:
         self._readers = readers
         self._log = log
         self._max_bytes = max_bytes
+
+    @property
+    def accounts(self) -> Collection[tuple[str, RelayAccount]]:
+        """Relay and account of every reader."""
+        return self._readers.keys()
 
     async def receive(self, callback: RawCallback) -> Received:
         """Verify and store. STORED only when the callback is durable."""

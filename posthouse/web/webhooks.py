@@ -11,6 +11,7 @@ from posthouse.domain.errors import NotFound, NotNow
 from posthouse.domain.ids import RelayAccount
 from posthouse.ingest.receive import Received
 from posthouse.relays.base import RawCallback
+from posthouse.telemetry import log
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest, HttpError
 
@@ -24,13 +25,24 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         _count(deps, callback, received)
         return _answer(received)
 
+    _begin_counting(deps)
     return [receive]
 
 
+def _begin_counting(deps: ApiDeps) -> None:
+    """At 0, so that the first forgery is an increase: the alert on Postmark's needs only one."""
+    for relay, account in deps.receiver.accounts:
+        deps.metrics.callbacks.labels(relay, account, Received.BAD_SIGNATURE.name.lower())
+
+
 def _count(deps: ApiDeps, callback: RawCallback, received: Received) -> None:
-    # An unknown account is a path that anybody can make up: it must not become a label.
-    account = "unknown" if received is Received.UNKNOWN_ACCOUNT else callback.account
-    deps.metrics.callbacks.labels(account, received.name.lower()).inc()
+    relay, account = callback.relay, str(callback.account)
+    if received is Received.UNKNOWN_ACCOUNT:
+        # A path that anybody can make up must not become a label.
+        relay = account = "unknown"
+    deps.metrics.callbacks.labels(relay, account, received.name.lower()).inc()
+    if received is Received.BAD_SIGNATURE:
+        log.warning("a callback does not prove that it is its account's", relay=relay, account=account)
 
 
 def _answer(received: Received) -> Response[bytes]:
@@ -39,7 +51,9 @@ def _answer(received: Received) -> Response[bytes]:
             return Response(b"", status_code=HTTPStatus.OK)
         case Received.BAD_SIGNATURE:
             raise HttpError(
-                HTTPStatus.UNAUTHORIZED, "The signature is not this account's.", code="bad_signature"
+                HTTPStatus.UNAUTHORIZED,
+                "The signature or the secret is not this account's.",
+                code="bad_signature",
             )
         case Received.UNKNOWN_ACCOUNT:
             raise NotFound("There is no such relay account.")

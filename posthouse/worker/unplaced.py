@@ -15,7 +15,7 @@ from posthouse.storage.recording import NewSuppression
 
 
 async def suppress_unplaced(db: Database, unplaced: Sequence[Unplaced], now: datetime) -> None:
-    """A verified hard bounce or complaint suppresses its address, whoever sent the mail. Raises NotNow."""
+    """A verified hard bounce, complaint or unsubscribing counts, whoever sent the mail. Raises NotNow."""
     new = list(_suppressions(unplaced, now))
     if new:
         async with db.transaction() as tx:
@@ -24,19 +24,22 @@ async def suppress_unplaced(db: Database, unplaced: Sequence[Unplaced], now: dat
 
 def _suppressions(unplaced: Sequence[Unplaced], now: datetime) -> Iterator[NewSuppression]:
     for stray in unplaced:
-        reason = _reason(stray)
+        why = _why(stray)
         address = _key(stray.recipient)
-        if reason is not None and address is not None:
+        if why is not None and address is not None:
+            reason, scope = why
             note = "reported by the relay for a mail that is not in the database"
-            yield NewSuppression(address, SuppressionScope.ALL, reason, now, None, note)
+            yield NewSuppression(address, scope, reason, now, None, note)
 
 
-def _reason(stray: Unplaced) -> SuppressionReason | None:
+def _why(stray: Unplaced) -> tuple[SuppressionReason, SuppressionScope] | None:
     match stray.type, stray.bounce:
         case EventType.BOUNCED, BounceClass.HARD:
-            return SuppressionReason.BOUNCE
+            return SuppressionReason.BOUNCE, SuppressionScope.ALL
         case EventType.COMPLAINED, _:
-            return SuppressionReason.SPAM
+            return SuppressionReason.SPAM, SuppressionScope.ALL
+        case EventType.UNSUBSCRIBED, _:
+            return SuppressionReason.UNSUBSCRIBE, SuppressionScope.MARKETING
         case _:
             return None
 

@@ -35,6 +35,8 @@ class EventHarness(Protocol):
     words: Mapping[str, tuple[EventType, BounceClass | None]]
     #: How old a callback may be that the relay repeats; None where nothing signs the time.
     repeats_for: timedelta | None
+    #: Whether one callback may bring several events.
+    batches: bool
 
     def entry(self, word: str, *, job_id: JobId | None, attempt: int = 1, serial: int = 1) -> bytes:
         """One event; without a job, of mail that is not ours."""
@@ -53,7 +55,7 @@ class EventHarness(Protocol):
         ...
 
     def callback(self, entries: Sequence[bytes]) -> RawCallback:
-        """Signed now."""
+        """Signed now. One entry, where callbacks bring no more."""
         ...
 
     def signed(self, body: bytes) -> RawCallback: ...
@@ -140,6 +142,10 @@ class EventLaws:
         bad = harness.bad_entries()
         assert bad
         for entry in bad:
+            if not harness.batches:
+                events, [stray] = harness.reader.parse(harness.callback([entry]))
+                assert (events, stray.type) == ([], EventType.UNKNOWN), entry
+                continue
             events, unplaced = harness.reader.parse(harness.callback([good[0], entry, good[1]]))
             assert [event.job_id for event in events] == [a_job(harness, 1), a_job(harness, 2)], entry
             assert len(unplaced) == 1, entry

@@ -42,6 +42,7 @@ WORDS: dict[str, tuple[EventType, BounceClass | None]] = {
 class SendGridHarness:
     words: Mapping[str, tuple[EventType, BounceClass | None]] = WORDS
     repeats_for: timedelta | None = timedelta(hours=24)
+    batches = True
 
     def __init__(self) -> None:
         self.clock = ManualClock(datetime(2026, 3, 1, 12, tzinfo=UTC))

@@ -190,5 +190,7 @@ async def test_callbacks_are_stored_before_they_are_answered(api: ApiHouse) -> N
     assert (away.status, away.headers["Retry-After"]) == (503, "5")
     assert len(api.inbox.callbacks) == 1
     counted = (await api.call("GET", "/metrics")).body.decode()
-    assert 'posthouse_callbacks_total{account="unknown",result="unknown_account"} 2.0' in counted
-    assert 'posthouse_callbacks_total{account="mail-one",result="stored"} 1.0' in counted
+    assert (
+        'posthouse_callbacks_total{account="unknown",relay="unknown",result="unknown_account"} 2.0' in counted
+    )
+    assert 'posthouse_callbacks_total{account="mail-one",relay="sendgrid",result="stored"} 1.0' in counted

@@ -10,10 +10,7 @@ import msgspec
 
 from posthouse.domain.address import format_mailbox
 from posthouse.domain.message import Attachment, Mailbox, Rendered
-
-#: Metadata come back in every webhook. Names have at most 20 characters, values 80.
-JOB_KEY: Final = "posthouse_job"
-ATTEMPT_KEY: Final = "posthouse_attempt"
+from posthouse.relays.entries import ATTEMPT_KEY, JOB_KEY
 
 #: Of one mail with its attachments, after base64.
 MAX_MESSAGE_BYTES: Final = 10_000_000
@@ -75,6 +72,7 @@ def request_body(mail: Rendered, message_stream: str) -> bytes:
         sender=_person(mail.sender),
         to=_shown_recipient(mail),
         subject=_one_line(mail.subject, "the subject"),
+        # They come back in every webhook. Names have at most 20 characters, values 80.
         metadata={JOB_KEY: str(mail.job_id), ATTEMPT_KEY: str(mail.attempt)},
         headers=_headers(mail),
         message_stream=message_stream,

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Final
-from uuid import UUID
 
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -29,11 +28,19 @@ from posthouse.domain.ids import (
     RelayAccount,
     foreign_event_id,
     own_event_id,
-    unix_ms_of,
 )
 from posthouse.relays.base import RawCallback, Unplaced
-from posthouse.relays.http import clean
-from posthouse.relays.sendgrid.request import ATTEMPT_ARGUMENT, JOB_ARGUMENT
+from posthouse.relays.entries import (
+    Entry,
+    attempt_of,
+    enhanced_code,
+    fields,
+    job_of,
+    lenient_json,
+    plausible,
+    smtp_code,
+    text,
+)
 
 SIGNATURE_HEADER: Final = "x-twilio-email-event-webhook-signature"
 TIMESTAMP_HEADER: Final = "x-twilio-email-event-webhook-timestamp"
@@ -45,14 +52,8 @@ MAX_AHEAD: Final = timedelta(minutes=10)
 MAX_ENTRIES: Final = 20_000
 
 _DIGITS = re.compile(r"[0-9]{1,12}")
-_ENHANCED_CODE = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
-_REPLY_CODE = re.compile(r"([245][0-9]{2})(?:[ -]|$)")
-_UUID7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-_ATTEMPT = re.compile(r"[1-9][0-9]{0,4}")
 
-_Entry = dict[str, object]
 _ENTRIES = msgspec.json.Decoder(list[msgspec.Raw])
-_ENTRY = msgspec.json.Decoder(_Entry)
 
 
 class _BounceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"bounce_class": "class"}):
@@ -138,12 +139,12 @@ class SendGridCallbacks:
         return signed_at or self._clock.now()
 
 
-def _load_key(text: str, account: RelayAccount) -> ec.EllipticCurvePublicKey:
+def _load_key(shown: str, account: RelayAccount) -> ec.EllipticCurvePublicKey:
     try:
-        if text.lstrip().startswith("-----BEGIN"):
-            key = load_pem_public_key(text.encode())
+        if shown.lstrip().startswith("-----BEGIN"):
+            key = load_pem_public_key(shown.encode())
         else:
-            key = load_der_public_key(base64.b64decode("".join(text.split()), validate=True))
+            key = load_der_public_key(base64.b64decode("".join(shown.split()), validate=True))
     except (ValueError, UnsupportedAlgorithm) as error:
         raise Misconfigured(
             f"relays.{account}: webhook_key is not a public key: copy the verification key from SendGrid's "
@@ -175,7 +176,7 @@ def _entries(body: bytes) -> list[bytes]:
 
 def _entries_leniently(body: bytes) -> list[bytes]:
     """A reader's user agent may hold half a surrogate pair. One such must not cost the whole batch."""
-    batch = _lenient_json(body)
+    batch = lenient_json(body)
     if not isinstance(batch, list):
         raise InvalidInput("the body is not a JSON array")
     try:
@@ -184,32 +185,16 @@ def _entries_leniently(body: bytes) -> list[bytes]:
         raise InvalidInput("the body is nested too deeply") from error
 
 
-def _lenient_json(text: bytes) -> object:
-    try:
-        value: object = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return value
-
-
-def _fields(raw: bytes) -> _Entry:
-    try:
-        return _ENTRY.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        entry = _lenient_json(raw)
-        return entry if isinstance(entry, dict) else {}
-
-
 def _read(raw: bytes, source: _Source) -> Event | Unplaced:
-    entry = _fields(raw)
-    word = _text(entry, "event", 100)
+    entry = fields(raw) or {}
+    word = text(entry, "event", 100)
     kind = WORDS.get(word, EventType.UNKNOWN)
     bounce = _bounce_class(entry) if kind is EventType.BOUNCED else None
-    recipient = _text(entry, "email", 320) or None
-    job_id, attempt = _job_id(entry), _attempt(entry)
+    recipient = text(entry, "email", 320) or None
+    job_id, attempt = job_of(entry), attempt_of(entry)
     if job_id is None or attempt is None:
         return Unplaced(recipient, kind, bounce, raw)
-    diagnostic = _text(entry, "response") or _text(entry, "reason")
+    diagnostic = text(entry, "response") or text(entry, "reason")
     return Event(
         job_id=job_id,
         event_id=_event_id(entry, kind, job_id, attempt, raw),
@@ -220,47 +205,35 @@ def _read(raw: bytes, source: _Source) -> Event | Unplaced:
         bounce=bounce,
         reason=word if kind is EventType.UNKNOWN else diagnostic,
         relay=source.account,
-        provider_message_id=_text(entry, "sg_message_id", 300).partition(".")[0] or None,
-        smtp_code=_smtp_code(diagnostic),
-        enhanced_code=_enhanced_code(entry),
+        provider_message_id=text(entry, "sg_message_id", 300).partition(".")[0] or None,
+        smtp_code=smtp_code(diagnostic),
+        enhanced_code=enhanced_code(text(entry, "status", 100)),
         diagnostic=diagnostic,
-        url=_text(entry, "url", 8000) or None if kind is EventType.CLICKED else None,
-        user_agent=_text(entry, "useragent") or None,
+        url=text(entry, "url", 8000) or None if kind is EventType.CLICKED else None,
+        user_agent=text(entry, "useragent") or None,
         machine=entry.get("sg_machine_open") is True,
         raw=raw,
         recipient=recipient,
     )
 
 
-def _event_id(entry: _Entry, kind: EventType, job_id: JobId, attempt: int, raw: bytes) -> EventId:
+def _event_id(entry: Entry, kind: EventType, job_id: JobId, attempt: int, raw: bytes) -> EventId:
     if kind is EventType.SENT:
         # The 202 already told of it: one fact, one id.
         return own_event_id(job_id, attempt, EventType.SENT.value)
-    theirs = _text(entry, "sg_event_id", 300) or hashlib.sha256(raw).hexdigest()
+    theirs = text(entry, "sg_event_id", 300) or hashlib.sha256(raw).hexdigest()
     return foreign_event_id("sendgrid", theirs)
 
 
-def _bounce_class(entry: _Entry) -> BounceClass:
-    kind, status = _text(entry, "type", 100), _text(entry, "status", 100)
-    classification = _text(entry, "bounce_classification", 100)
+def _bounce_class(entry: Entry) -> BounceClass:
+    kind, status = text(entry, "type", 100), text(entry, "status", 100)
+    classification = text(entry, "bounce_classification", 100)
     return next(rule.bounce_class for rule in _TABLE.bounce if rule.fits(kind, classification, status))
 
 
-def _job_id(entry: _Entry) -> JobId | None:
-    text = _text(entry, JOB_ARGUMENT, 100)
-    return JobId(UUID(text)) if _UUID7.fullmatch(text) else None
-
-
-def _attempt(entry: _Entry) -> int | None:
-    text = _text(entry, ATTEMPT_ARGUMENT, 100)
-    return int(text) if _ATTEMPT.fullmatch(text) else None
-
-
-def _occurred_at(entry: _Entry, job_id: JobId, source: _Source) -> datetime:
-    """When SendGrid says, in whole seconds; never before the job was made, never ahead of us."""
-    said = min(_moment(entry.get("timestamp")) or source.signed_at, source.now)
-    made = min(unix_ms_of(job_id) / 1000, source.now.timestamp())  # a forged id can name the year 10889
-    return max(said, datetime.fromtimestamp(made, UTC))
+def _occurred_at(entry: Entry, job_id: JobId, source: _Source) -> datetime:
+    """When SendGrid says, in whole seconds."""
+    return plausible(_moment(entry.get("timestamp")) or source.signed_at, job_id, source.now)
 
 
 def _moment(value: object) -> datetime | None:
@@ -270,18 +243,3 @@ def _moment(value: object) -> datetime | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 253_402_300_800:
         return None
     return datetime.fromtimestamp(value, UTC)
-
-
-def _smtp_code(diagnostic: str) -> int | None:
-    match = _REPLY_CODE.match(diagnostic)
-    return int(match[1]) if match else None
-
-
-def _enhanced_code(entry: _Entry) -> str | None:
-    status = _text(entry, "status", 100)
-    return status if _ENHANCED_CODE.fullmatch(status) else None
-
-
-def _text(entry: _Entry, name: str, limit: int = 1000) -> str:
-    value = entry.get(name)
-    return clean(value, limit) if isinstance(value, str) else ""

@@ -6,10 +6,7 @@ from typing import Final
 import msgspec
 
 from posthouse.domain.message import Attachment, Mailbox, Rendered
-
-#: Custom arguments stand at the top level of each event, where SendGrid's own words win: hence the prefix.
-JOB_ARGUMENT: Final = "posthouse_job"
-ATTEMPT_ARGUMENT: Final = "posthouse_attempt"
+from posthouse.relays.entries import ATTEMPT_KEY, JOB_KEY
 
 #: Documented for the whole request.
 MAX_REQUEST_BYTES: Final = 30_000_000
@@ -94,7 +91,8 @@ def request_body(mail: Rendered) -> bytes:
 
 
 def _custom_args(mail: Rendered) -> dict[str, str]:
-    return {JOB_ARGUMENT: str(mail.job_id), ATTEMPT_ARGUMENT: str(mail.attempt)}
+    # They stand at the top level of each event, where SendGrid's own words win: hence the names' prefix.
+    return {JOB_KEY: str(mail.job_id), ATTEMPT_KEY: str(mail.attempt)}
 
 
 def _shown_recipient(mail: Rendered) -> _Person:
