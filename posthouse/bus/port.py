@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from posthouse.domain.job import ClaimedJob, Held
 from posthouse.relays.base import RawCallback
@@ -41,9 +41,16 @@ class JobSource(Protocol):
     def resume(self) -> None: ...
 
 
+class Position(NamedTuple):
+    """Where a callback stands in its log, which may be in parts."""
+
+    part: int
+    number: int
+
+
 @dataclass(frozen=True, slots=True)
 class HeldCallback:
-    position: int
+    position: Position
     callback: RawCallback
     received_at: datetime
 
@@ -62,15 +69,20 @@ class CallbackBatch(Protocol):
         ...
 
 
-class EventLog(Protocol):
-    """Relay callbacks between the receiver and the processor."""
+class CallbackSink(Protocol):
+    """Where the receiver leaves relay callbacks."""
 
     async def append(self, callbacks: Sequence[RawCallback]) -> None:
         """Durable when this returns; only then may the relay be answered 2xx. Raises NotNow."""
         ...
 
+
+class EventLog(CallbackSink, Protocol):
+    """Relay callbacks between the receiver and the processor, which reads one batch after the other."""
+
     def read(self, limit: int) -> AbstractAsyncContextManager[CallbackBatch]:
-        """The oldest callbacks that nobody holds. Done with when the context ends without an error."""
+        """Callbacks that nobody else holds: those of one `append` in their order. Done with when the context
+        ends without an error; else they come again."""
         ...
 
     async def wait(self, timeout: float) -> None: ...

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from posthouse.bus.floor import Floor
-from posthouse.bus.port import CallbackBatch, HeldCallback
+from posthouse.bus.port import CallbackBatch, HeldCallback, Position
 from posthouse.clock import Clock
 from posthouse.domain.ids import InstanceId, RelayAccount
 from posthouse.domain.job import ClaimedJob, Held
@@ -126,18 +126,18 @@ class _HeldCallbacks:
     def __init__(self, tx: Transaction, callbacks: Sequence[HeldCallback]) -> None:
         self._tx = tx
         self.callbacks = callbacks
-        self._postponed: set[int] = set()
+        self._postponed: set[Position] = set()
 
     async def set_aside(self, held: HeldCallback, reason: str, payload: bytes) -> None:
         source = f"{held.callback.relay}/{held.callback.account}"
         await self._tx.execute("bury_callback", source, storable(reason), payload)
 
     async def postpone(self, held: HeldCallback, until: datetime) -> None:
-        await self._tx.execute("postpone_callback", held.position, until)
+        await self._tx.execute("postpone_callback", held.position.number, until)
         self._postponed.add(held.position)
 
     async def finish(self) -> None:
-        done = [held.position for held in self.callbacks if held.position not in self._postponed]
+        done = [held.position.number for held in self.callbacks if held.position not in self._postponed]
         if done:
             await self._tx.execute("drop_callbacks", done)
 
@@ -157,11 +157,24 @@ class PostgresCallbacks:
             "append_callbacks",
             [c.relay for c in callbacks],
             [c.account for c in callbacks],
-            [_headers(c.headers) for c in callbacks],
+            [headers_to_json(c.headers) for c in callbacks],
             [c.body for c in callbacks],
         )
         for account in {c.account for c in callbacks}:
             self._after_append(account)
+
+    async def keep(self, postponed: Sequence[tuple[HeldCallback, datetime]]) -> None:
+        """Take over callbacks of a log that knows no later, each until its time. Raises NotNow."""
+        held = [one for one, _ in postponed]
+        await self._db.execute(
+            "keep_callbacks",
+            [one.callback.relay for one in held],
+            [one.callback.account for one in held],
+            [headers_to_json(one.callback.headers) for one in held],
+            [one.callback.body for one in held],
+            [one.received_at for one in held],
+            [until for _, until in postponed],
+        )
 
     @asynccontextmanager
     async def read(self, limit: int) -> AsyncIterator[CallbackBatch]:
@@ -174,16 +187,16 @@ class PostgresCallbacks:
         await self._ear.wait(timeout)
 
 
-def _headers(headers: Mapping[str, str]) -> bytes:
-    """As jsonb takes them: foreign bytes must not fail a callback that its signature covers."""
+def headers_to_json(headers: Mapping[str, str]) -> bytes:
+    """As jsonb takes them too: foreign bytes must not fail a callback that its signature covers."""
     return msgspec.json.encode({storable(name): storable(value) for name, value in headers.items()})
 
 
-_read_headers = msgspec.json.Decoder(dict[str, str]).decode
+headers_from_json: Final = msgspec.json.Decoder(dict[str, str]).decode
 
 
 def _callback(
     inbox_id: int, relay: str, account: str, headers: bytes, body: bytes, received_at: datetime
 ) -> HeldCallback:
-    callback = RawCallback(relay, RelayAccount(account), _read_headers(headers), body)
-    return HeldCallback(inbox_id, callback, received_at)
+    callback = RawCallback(relay, RelayAccount(account), headers_from_json(headers), body)
+    return HeldCallback(Position(0, inbox_id), callback, received_at)

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from enum import IntEnum
 
-from posthouse.bus.port import EventLog
+from posthouse.bus.port import CallbackSink
 from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import RelayAccount
 from posthouse.failpoints import failpoint
@@ -32,7 +32,7 @@ class Received(IntEnum):
 class Receiver:
     """Takes callbacks of the accounts it has readers for."""
 
-    def __init__(self, readers: Readers, log: EventLog, *, max_bytes: int = MAX_CALLBACK_BYTES) -> None:
+    def __init__(self, readers: Readers, log: CallbackSink, *, max_bytes: int = MAX_CALLBACK_BYTES) -> None:
         self._readers = readers
         self._log = log
         self._max_bytes = max_bytes

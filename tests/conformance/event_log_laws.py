@@ -20,11 +20,15 @@ ACCOUNT = RelayAccount("news")
 
 
 class EventLogHarness(Protocol):
-    #: The log keeps one order for all; False where it keeps one only within an account.
-    one_order: bool
+    #: Into how many parts the log is split, which its appends go to in turn.
+    parts: int
 
     async def log(self) -> EventLog:
         """Another member of the group, in another process."""
+        ...
+
+    async def end(self, log: EventLog) -> None:
+        """The process of this member ends, however far it is."""
         ...
 
     async def dead_letters(self) -> list[tuple[str, str, bytes]]:
@@ -40,17 +44,35 @@ class EventLogHarness(Protocol):
         ...
 
 
-class ProcessorDied(Exception):
-    """Raised in a reader, as the end of its process would be."""
+class NotDone(Exception):
+    """Raised in a reader that is not done with what it read."""
+
+
+class TooFew(Exception):
+    """Not all is there yet: what is there is given back."""
 
 
 @asynccontextmanager
-async def dies(log: EventLog, limit: int) -> AsyncIterator[CallbackBatch]:
-    """A reader that dies when the block ends, before it is done."""
-    with suppress(ProcessorDied):
-        async with log.read(limit) as batch:
+async def reading(log: EventLog, records: int) -> AsyncIterator[CallbackBatch]:
+    """A batch of this many, which may take a while to be there."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            with suppress(TooFew):
+                async with log.read(records) as batch:
+                    if len(batch.callbacks) < records:
+                        raise TooFew
+                    yield batch
+                    return
+            await log.wait(0.05)
+
+
+@asynccontextmanager
+async def failing(log: EventLog, records: int) -> AsyncIterator[CallbackBatch]:
+    """A reader that fails when the block ends, before it is done."""
+    with suppress(NotDone):
+        async with reading(log, records) as batch:
             yield batch
-            raise ProcessorDied
+            raise NotDone
 
 
 def callback(n: int, account: RelayAccount = ACCOUNT) -> RawCallback:
@@ -75,88 +97,100 @@ async def drained(log: EventLog, records: int, limit: int = 3) -> list[int]:
     return got
 
 
-async def rest(log: EventLog) -> list[int]:
-    """What a reader would still get: a marker is appended, and everything that comes up to it counts."""
-    await log.append([callback(999)])
+async def rest(harness: EventLogHarness, log: EventLog) -> list[int]:
+    """What a reader would still get: each part of the log is marked, what comes up to the marks counts."""
+    marks = set(range(1000, 1000 + harness.parts))
+    for mark in marks:
+        await log.append([callback(mark)])
     got: list[int] = []
     async with asyncio.timeout(PATIENCE):
-        while 999 not in got:
+        while not marks <= set(got):
             async with log.read(10) as batch:
                 got += numbers(batch.callbacks)
-    return [n for n in got if n != 999]
+            if not batch.callbacks:
+                await log.wait(0.05)
+    return sorted(set(got) - marks)
 
 
 class EventLogLaws:
     async def test_what_is_read_is_what_was_appended_byte_for_byte(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         await log.append([callback(1)])
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                async with log.read(10) as batch:
-                    if batch.callbacks:
-                        (held,) = batch.callbacks
-                        break
+        async with reading(log, 1) as batch:
+            (held,) = batch.callbacks
         assert held.callback == callback(1)
         assert abs((datetime.now(UTC) - held.received_at).total_seconds()) < 60.0
 
-    async def test_order_is_kept(self, harness: EventLogHarness) -> None:
+    async def test_what_is_appended_together_comes_in_its_order(self, harness: EventLogHarness) -> None:
         log = await harness.log()
-        await log.append([callback(n) for n in range(5)])
-        for n in range(5, 10):
-            await log.append([callback(n)])
+        await log.append([callback(n) for n in range(10)])
         assert await drained(log, 10) == list(range(10))
-        assert await rest(log) == []
+        assert await rest(harness, log) == []
 
     async def test_nothing_is_lost_when_a_reader_dies_between_read_and_done(
         self, harness: EventLogHarness
     ) -> None:
         log = await harness.log()
         await log.append([callback(n) for n in range(4)])
-        async with dies(log, 2) as batch:
+        async with failing(log, 2) as batch:
             assert numbers(batch.callbacks) == [0, 1]
+        await harness.end(log)
         assert sorted(await drained(await harness.log(), 4)) == [0, 1, 2, 3]
+
+    async def test_what_a_reader_failed_at_comes_to_it_again(self, harness: EventLogHarness) -> None:
+        log = await harness.log()
+        await log.append([callback(n) for n in range(4)])
+        async with failing(log, 2) as batch:
+            assert numbers(batch.callbacks) == [0, 1]
+        assert sorted(await drained(log, 4)) == [0, 1, 2, 3]
 
     async def test_a_cancelled_reader_gives_back_what_it_held(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         await log.append([callback(1)])
-        reading = asyncio.Event()
+        holding = asyncio.Event()
 
-        async def read_for_ever() -> None:
-            async with log.read(10) as batch:
-                assert numbers(batch.callbacks) == [1]
-                reading.set()
+        async def hold_for_ever() -> None:
+            async with reading(log, 1):
+                holding.set()
                 await asyncio.Event().wait()
 
-        reader = asyncio.create_task(read_for_ever())
+        reader = asyncio.create_task(hold_for_ever())
         async with asyncio.timeout(PATIENCE):
-            await reading.wait()
+            await holding.wait()
         reader.cancel()
         await asyncio.wait({reader})
-        assert await drained(await harness.log(), 1) == [1]
+        assert await drained(log, 1) == [1]
 
     async def test_a_redelivered_record_is_the_same_record(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         await log.append([callback(1)])
         seen: list[HeldCallback] = []
         for _ in range(3):
-            async with dies(log, 10) as batch:
+            async with failing(log, 1) as batch:
                 seen += batch.callbacks
         assert len(seen) == 3
         assert len({(one.position, one.callback.body, one.received_at) for one in seen}) == 1
 
     async def test_done_of_a_later_record_never_hides_an_earlier_one(self, harness: EventLogHarness) -> None:
-        first, second = await harness.log(), await harness.log()
-        await first.append([callback(n) for n in range(2)])
-        await first.append([callback(n, RelayAccount("other")) for n in range(2, 4)])
-        async with dies(first, 2) as batch:
-            held = numbers(batch.callbacks)
-            later = await drained(second, 4 - len(held))
-            assert not set(held) & set(later)
-        assert sorted(await rest(await harness.log())) == held
+        log = await harness.log()
+        for n in range(12):
+            await log.append([callback(n)])
+        done: set[int] = set()
+        for read in (failing, reading, failing, reading):
+            async with read(log, 2) as batch:
+                got = numbers(batch.callbacks)
+            if read is reading:
+                done.update(got)
+        async with failing(log, 2):
+            pass
+        await harness.end(log)
+        assert await rest(harness, await harness.log()) == sorted(set(range(12)) - done)
 
     async def test_two_readers_never_hold_one_record(self, harness: EventLogHarness) -> None:
         log = await harness.log()
-        await log.append([callback(n, RelayAccount(f"a{n % 8}")) for n in range(300)])
+        for start in range(0, 300, 10):
+            await log.append([callback(n, RelayAccount(f"a{n % 8}")) for n in range(start, start + 10)])
+        await harness.end(log)
         done: list[int] = []
         in_hand: set[int] = set()
 
@@ -183,57 +217,57 @@ class EventLogLaws:
     ) -> None:
         log = await harness.log()
         await log.append([callback(n) for n in range(3)])
-        async with log.read(10) as batch:
+        async with reading(log, 3) as batch:
             poison = batch.callbacks[1]
             await batch.set_aside(poison, "cannot be read: \x00 and \ud800", poison.callback.body)
         ((source, reason, payload),) = await harness.dead_letters()
         assert source == "sendgrid/news"
         assert reason.startswith("cannot be read: ")
         assert payload == poison.callback.body
-        assert await rest(log) == []
+        assert await rest(harness, log) == []
 
     async def test_what_a_dead_reader_set_aside_is_not_set_aside_twice(
         self, harness: EventLogHarness
     ) -> None:
         log = await harness.log()
         await log.append([callback(1)])
-        async with dies(log, 10) as batch:
+        async with failing(log, 1) as batch:
             await batch.set_aside(batch.callbacks[0], "cannot be read", b"1")
-        async with log.read(10) as batch:
+        async with reading(log, 1) as batch:
             await batch.set_aside(batch.callbacks[0], "cannot be read", b"1")
         assert len(await harness.dead_letters()) == 1
 
     async def test_postponed_records_wait_and_the_others_flow(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         await log.append([callback(n) for n in range(3)])
-        async with log.read(10) as batch:
+        async with reading(log, 3) as batch:
             assert numbers(batch.callbacks) == [0, 1, 2]
             await batch.postpone(batch.callbacks[1], datetime.now(UTC) + timedelta(hours=1))
-        assert await rest(log) == []
+        assert await rest(harness, log) == []
         await harness.let_pass(timedelta(minutes=59))
-        assert await rest(log) == []
+        assert await rest(harness, log) == []
         await harness.let_pass(timedelta(minutes=2))
-        assert await rest(log) == [1]
+        assert await rest(harness, log) == [1]
 
     async def test_a_record_may_be_set_aside_in_parts_and_postponed(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         await log.append([callback(1)])
-        async with log.read(10) as batch:
+        async with reading(log, 1) as batch:
             await batch.set_aside(batch.callbacks[0], "names no job of ours", b"a part")
             await batch.postpone(batch.callbacks[0], datetime.now(UTC) + timedelta(hours=1))
         assert [payload for _, _, payload in await harness.dead_letters()] == [b"a part"]
         await harness.let_pass(timedelta(hours=2))
-        assert await rest(log) == [1]
+        assert await rest(harness, log) == [1]
 
     async def test_a_restart_loses_nothing(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         await log.append([callback(n) for n in range(4)])
         assert await drained(log, 2, limit=2) == [0, 1]
         await harness.restart()
-        assert await rest(await harness.log()) == [2, 3]
+        assert await rest(harness, await harness.log()) == [2, 3]
 
     async def test_an_append_ends_the_wait(self, harness: EventLogHarness) -> None:
-        log, receiver = await harness.log(), await harness.log()
+        log = await harness.log()
 
         async def read_one() -> list[int]:
             while True:
@@ -243,15 +277,15 @@ class EventLogLaws:
                 await log.wait(10 * PATIENCE)
 
         async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as both:
-            reading = both.create_task(read_one())
-            both.create_task(receiver.append([callback(5)]))
-        assert reading.result() == [5]
+            waiting = both.create_task(read_one())
+            both.create_task(log.append([callback(5)]))
+        assert waiting.result() == [5]
 
     async def test_hostile_headers_are_stored_and_come_back_readable(self, harness: EventLogHarness) -> None:
         log = await harness.log()
         headers = {"x-number": "1", "x-nul": "a\x00b", "x-half": "\ud800", "x-wide": "\U0001f4a9"}
         await log.append([RawCallback("sendgrid", ACCOUNT, headers, b"")])
-        async with log.read(10) as batch:
+        async with reading(log, 1) as batch:
             (held,) = batch.callbacks
         assert held.callback.headers["x-wide"] == "\U0001f4a9"
         assert set(held.callback.headers) == set(headers)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from event_log_laws import EventLogLaws, callback, drained
+from event_log_laws import EventLogLaws, callback, drained, failing, numbers, rest
 from job_source_laws import TRANSACTIONAL, JobSourceHarness, JobSourceLaws, ids_of, take
 from stored_jobs import (
     Eyes,
@@ -112,7 +112,7 @@ class TestPostgresJobs(JobSourceLaws):
 class Callbacks:
     """EventLogHarness."""
 
-    one_order = True
+    parts = 1
 
     def __init__(self, dsn: str, queries: Queries, eyes: Eyes) -> None:
         self._dsn = dsn
@@ -129,6 +129,9 @@ class Callbacks:
             self._hinter = await self._processes.enter_async_context(Hinter(self._dsn, rng=rng).running())
             self._listener = await self._processes.enter_async_context(Listener(self._dsn, rng=rng).running())
         return PostgresCallbacks(self._db, self._listener, PostgresHints(self._hinter).callbacks_waiting)
+
+    async def end(self, log: EventLog) -> None:
+        """What it held it gave back when its transaction ended."""
 
     async def dead_letters(self) -> list[tuple[str, str, bytes]]:
         return await self._eyes.dead_letters()
@@ -160,6 +163,14 @@ class TestPostgresCallbacks(EventLogLaws):
         yield harness
         await harness.close()
         await eyes.close()
+
+    async def test_one_reader_goes_on_while_another_holds(self, harness: Callbacks) -> None:
+        first, second = await harness.log(), await harness.log()
+        await first.append([callback(n) for n in range(4)])
+        async with failing(first, 2) as batch:
+            assert numbers(batch.callbacks) == [0, 1]
+            assert await drained(second, 2) == [2, 3]
+        assert await rest(harness, second) == [0, 1]
 
     async def test_a_lost_connection_gives_back_what_was_held(self, harness: Callbacks) -> None:
         log = await harness.log()

@@ -2,6 +2,11 @@
 INSERT INTO relay_inbox (relay, account, headers, body)
 SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[]);
 
+-- name: keep_callbacks
+-- From a log that cannot postpone: they came when they came there.
+INSERT INTO relay_inbox (relay, account, headers, body, received_at, not_before)
+SELECT * FROM unnest($1::text[], $2::text[], $3::jsonb[], $4::bytea[], $5::timestamptz[], $6::timestamptz[]);
+
 -- name: read_callbacks
 -- The oldest that nobody holds; held until this transaction ends.
 SELECT inbox_id, relay, account, headers, body, received_at

@@ -8,7 +8,7 @@ import structlog
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
-from posthouse.web.trace import new_trace, read_trace, traceparent_of
+from posthouse.trace import new_trace, read_trace, traceparent_of
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
