@@ -13,6 +13,7 @@ _TABLES: Final = (
     "email_job",
     "email_event",
     "email_content",
+    "email_attachment",
     "email_term",
     "email_suppression",
     "link",

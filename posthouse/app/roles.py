@@ -62,6 +62,7 @@ from posthouse.web.unsubscribe import suppress as suppress_reader
 from posthouse.worker import processor
 from posthouse.worker.chores import Chore, do_chores
 from posthouse.worker.composing import Composing, find_source
+from posthouse.worker.files import FILES_BYTES, Files, load_files
 from posthouse.worker.handlers import Tools, handle
 from posthouse.worker.lease import Lease, LeaseTerms
 from posthouse.worker.loop import Worker
@@ -133,6 +134,7 @@ def _rules(settings: Settings) -> Rules:
     return Rules(
         streams=policies(settings, shows_other_recipients=shows),
         max_recipients=settings.house.max_recipients,
+        max_attachment_bytes=settings.house.max_attachment_bytes,
         check_headers=check_headers,
         check_line=refuse_breaks,
     )
@@ -204,6 +206,7 @@ async def _work(
         tools = Tools(
             source=source,
             compose=Composing(house.queue, composer, house.clock),
+            files=Files(lambda ids: load_files(house.queue, ids), FILES_BYTES),
             to_raw=to_raw,
             router=Router(relays, house.clock, house.rng),
             sandbox=SandboxRelay(callbacks.append, house.clock),

@@ -22,13 +22,12 @@ from posthouse.compose.mime_headers import (
     unstructured,
 )
 from posthouse.domain.errors import InvalidHeader
-from posthouse.domain.message import Attachment, RawMail, Rendered
+from posthouse.domain.message import Attachment, Disposition, RawMail, Rendered
 
 _LONGEST_LINE: Final = 990  # of the 998 that RFC 5322 allows
 #: After a line that ends in a space some server drops; at a line that mailboxes rewrite, or one too long.
 _UNSAFE_LINE = re.compile(rb"\n(?:(?<=[ \t]\n)|From |[^\n]{%d})" % (_LONGEST_LINE + 1))
 _BASE64_LINE: Final = 57  # bytes in, 76 characters out
-_LONGEST_FILENAME: Final = 255
 _OCTET_STREAM: Final = "application/octet-stream"
 _NON_ASCII: Final = bytes(range(128, 256))
 #: Changes the controls that text should not hold, and nothing else.
@@ -117,8 +116,10 @@ def _date(unix: int) -> str:
 
 def _body(rendered: Rendered) -> _Part:
     boundaries = _Boundaries(f"{rendered.job_id.hex}.{rendered.attempt}")
-    inline = [a for a in rendered.attachments if a.content_id is not None and rendered.html is not None]
-    attached = [a for a in rendered.attachments if a.content_id is None or rendered.html is None]
+    # Without HTML nothing refers to a picture: it is shown beside the text then.
+    shown = None if rendered.html is None else Disposition.INLINE
+    inline = [a for a in rendered.attachments if a.disposition is shown]
+    attached = [a for a in rendered.attachments if a.disposition is not shown]
     body = _text_part("plain", rendered.text)
     if rendered.html is not None:
         html = _text_part("html", rendered.html)
@@ -185,15 +186,6 @@ def _attachment(attachment: Attachment, disposition: str) -> _Part:
     if attachment.content_id is not None:
         lines.append(f"Content-ID: <{_content_id(attachment.content_id)}>")
     return _Part(("\r\n".join(lines) + "\r\n").encode("ascii"), _base64(attachment.content))
-
-
-def check_attachment(attachment: Attachment) -> None:
-    """What acceptance asks of an attachment's names. Raises InvalidHeader."""
-    refuse_controls("The attachment's file name", attachment.filename)
-    if not 0 < len(attachment.filename) <= _LONGEST_FILENAME:
-        raise InvalidHeader(f"An attachment needs a file name of at most {_LONGEST_FILENAME} characters.")
-    if attachment.content_id is not None:
-        _content_id(attachment.content_id)
 
 
 def _content_type(written: str) -> str:

@@ -12,7 +12,6 @@ from posthouse.compose.header_text import one_line
 from posthouse.compose.headers import HeaderSettings, check_headers, message_id, own_headers, parse_sender
 from posthouse.compose.inline_css import inline_css
 from posthouse.compose.limits import Limits
-from posthouse.compose.mime import check_attachment
 from posthouse.compose.mime_headers import header_address, mailbox
 from posthouse.compose.plain_text import plain_text
 from posthouse.compose.prepare import Prepared, tracked
@@ -24,7 +23,7 @@ from posthouse.compose.unsubscribe import Unsubscribe, UnsubscribeTokens
 from posthouse.compose.way_out import html_with_way_out, text_with_way_out
 from posthouse.domain.errors import InvalidInput, RenderFailed
 from posthouse.domain.job import ClaimedJob
-from posthouse.domain.message import Attachment, Rendered
+from posthouse.domain.message import Rendered
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 from posthouse.domain.template import TemplateVersion
@@ -63,7 +62,6 @@ class _Draft(Struct, frozen=True):
     subject: str
     html: str | None
     text: str | None
-    attachments: tuple[Attachment, ...]
     tracked: bool
     version: int | None
     prepared: Prepared | None = None  # set: what the HTML is to be finished with
@@ -197,8 +195,6 @@ class Composer:
         _check_addressing(job)
         if job.extra_headers:
             check_headers(job.extra_headers)
-        for attachment in draft.attachments:
-            check_attachment(attachment)
         headers = own_headers(
             job.stream, stream.headers, unsubscribe_url=unsubscribe_url, campaign_id=job.campaign_id
         )
@@ -216,7 +212,6 @@ class Composer:
             message_id=message_id(job.job_id, stream.headers.message_id_domain),
             date=now,
             headers=headers + job.extra_headers,
-            attachments=draft.attachments,
             template_version=draft.version,
         )
 
@@ -235,7 +230,6 @@ def _content_draft(job: ClaimedJob, content: Content) -> _Draft:
         subject=job.subject or "",
         html=content.html,
         text=_encodable(content.text),
-        attachments=content.attachments,
         tracked=job.tracked,
         version=None,
     )
@@ -249,7 +243,6 @@ def _template_draft(
         subject=(texts.subject or "").strip() if job.subject is None else job.subject,
         html=texts.html,
         text=texts.text,
-        attachments=(),
         tracked=job.tracked and version.tracked,
         version=version.version,
         prepared=prepared,

@@ -1,8 +1,11 @@
-"""What a mail is made from when it is not a template."""
+"""What a mail is made from: a template's version or bodies of its own, and the files that go with it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from posthouse.domain.message import Attachment
+from msgspec import Struct
+
+from posthouse.domain.message import Rendered, StoredFile
+from posthouse.domain.template import TemplateVersion
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,4 +14,14 @@ class Content:
 
     html: str | None
     text: str | None
-    attachments: tuple[Attachment, ...] = ()
+
+
+class Found(Struct, frozen=True):
+    """What a mail is made from: its words, and the names of the files that go with them."""
+
+    words: TemplateVersion | Content
+    files: tuple[StoredFile, ...]
+
+    def with_files(self, mail: Rendered) -> Rendered:
+        """The files by name only; their bytes are loaded when the mail is handed over."""
+        return replace(mail, files=self.files)

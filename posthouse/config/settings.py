@@ -60,6 +60,8 @@ class HouseSettings(Table, frozen=True, kw_only=True):
     max_body_bytes: Positive = 50_000_000
     #: Most recipients of one mail, To, Cc and Bcc together.
     max_recipients: Positive = 50
+    #: Most bytes of one mail's attachments together, decoded.
+    max_attachment_bytes: Positive = 10_000_000
 
 
 class ApiSettings(Table, frozen=True, kw_only=True):

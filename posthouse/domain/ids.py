@@ -7,6 +7,7 @@ from uuid import UUID, uuid5
 JobId = NewType("JobId", UUID)
 MessageId = NewType("MessageId", UUID)  # the first recipient's job id; joins To, Cc and Bcc of one post
 ContentId = NewType("ContentId", UUID)
+AttachmentId = NewType("AttachmentId", UUID)
 EventId = NewType("EventId", UUID)
 CampaignId = NewType("CampaignId", UUID)
 InstanceId = NewType("InstanceId", UUID)  # one running process; new at each start
@@ -54,6 +55,11 @@ def first_of_moment(moment: datetime) -> UUID:
 def content_id(day: date, digest: int) -> ContentId:
     """A content's id is its keyed digest within its day, so equal bodies meet in one row."""
     return ContentId(uuid7(_day_ms(day), digest & ((1 << RANDOM_BITS) - 1)))
+
+
+def attachment_id(day: date, digest: int) -> AttachmentId:
+    """As a content's: equal files of a day meet in one row."""
+    return AttachmentId(uuid7(_day_ms(day), digest & ((1 << RANDOM_BITS) - 1)))
 
 
 def own_event_id(job_id: JobId, attempt: int, name: str) -> EventId:

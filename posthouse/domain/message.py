@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 
-from posthouse.domain.ids import JobId
+from posthouse.domain.ids import AttachmentId, JobId
 from posthouse.domain.stream import Stream
 
 
@@ -24,12 +25,37 @@ class Addressing:
     reply_to: tuple[Mailbox, ...] = ()
 
 
+class Disposition(StrEnum):
+    """Where a mailbox shows a file (RFC 2183): in a list beside the mail, or where the HTML refers to it."""
+
+    ATTACHMENT = "attachment"
+    INLINE = "inline"
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
+    """`content_id` is what the HTML refers to with cid:, without brackets; inline files have one."""
+
     filename: str
     content_type: str
     content: bytes
-    content_id: str | None = None  # set: inline, referred to by cid: from the HTML
+    content_id: str | None = None
+    disposition: Disposition = Disposition.ATTACHMENT
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """An attachment whose bytes stay in the database until its mail is handed over."""
+
+    filename: str
+    content_type: str
+    attachment_id: AttachmentId
+    size: int
+    content_id: str | None = None
+    disposition: Disposition = Disposition.ATTACHMENT
+
+    def with_content(self, content: bytes) -> Attachment:
+        return Attachment(self.filename, self.content_type, content, self.content_id, self.disposition)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +76,13 @@ class Rendered:
     date: datetime
     headers: tuple[tuple[str, str], ...] = ()  # beside those that have a field here
     attachments: tuple[Attachment, ...] = ()
+    files: tuple[StoredFile, ...] = ()  # become attachments when they are loaded
     template_version: int | None = None
+
+    @property
+    def files_size(self) -> int:
+        """Bytes of its files, which go into each mail however many share them."""
+        return sum(file.size for file in self.files)
 
 
 @dataclass(frozen=True, slots=True)

@@ -191,6 +191,9 @@ async def _insert(tx: Transaction, rows: Sequence[Rows], books: Books, moment: M
     contents: dict[ContentId, NewContent] = {
         r.content.content_id: r.content for r in rows if r.content is not None
     }
+    files = {key: data for content in contents.values() for key, data in content.files.items()}
+    if files:
+        await acceptance.insert_attachments(tx, files)
     if contents:
         await acceptance.insert_contents(tx, contents)
     jobs = [job for r in rows for job in r.jobs]
@@ -225,10 +228,10 @@ def _weight(waiting: _Waiting) -> tuple[int, int]:
 
 
 def _weight_of(mail: NewMail) -> tuple[int, int]:
-    jobs = len(mail.recipients)
+    jobs, files = len(mail.recipients), sum(len(file.content) for file in mail.files)
     if isinstance(mail.body, OwnContent):
-        return jobs, len(mail.body.html or "") + len(mail.body.text or "")
-    return jobs, jobs * len(mail.body.variables)
+        return jobs, files + len(mail.body.html or "") + len(mail.body.text or "")
+    return jobs, files + jobs * len(mail.body.variables)
 
 
 def _returned(outcome: Outcome) -> Receipt:

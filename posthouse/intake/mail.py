@@ -10,7 +10,7 @@ import msgspec
 
 from posthouse.domain.ids import AddressKey, TemplateId
 from posthouse.domain.job import JsonObject
-from posthouse.domain.message import Addressing
+from posthouse.domain.message import Addressing, Disposition
 from posthouse.domain.stream import Stream
 
 
@@ -44,6 +44,16 @@ class TemplateChoice(msgspec.Struct, frozen=True, gc=False):
     variables: JsonObject
 
 
+class NewFile(msgspec.Struct, frozen=True, gc=False):
+    """A file that goes with a mail."""
+
+    filename: str
+    content_type: str
+    content: bytes
+    content_id: str | None
+    disposition: Disposition
+
+
 class NewMail(msgspec.Struct, frozen=True):
     """One post: a job for each recipient. `body` says where the words come from."""
 
@@ -60,4 +70,5 @@ class NewMail(msgspec.Struct, frozen=True):
     metadata: JsonObject | None = None
     headers: tuple[tuple[str, str], ...] = ()
     tracked: bool = True
+    files: tuple[NewFile, ...] = ()
     sandbox: bool = False  # it never reaches a relay

@@ -8,8 +8,16 @@ import msgspec
 
 MAX_SUBJECT_CHARS = 998  # RFC 5322 section 2.1.1: no line of a message is longer
 MAX_TAGS = 10
+_PIECE = 65_536  # of a file, in bytes, put into a digest in one go
 
 _Moment = Annotated[datetime, msgspec.Meta(tz=True)]  # RFC 3339 with its offset
+#: Taken apart in pieces, when it is known to be wanted: see `attachments`.
+_FILE_CONTENT = {
+    "anyOf": [
+        {"type": "string"},
+        {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},
+    ]
+}
 _TagWord = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,256}\Z")]
 
 
@@ -39,10 +47,19 @@ class ChosenTemplate(_Posted, frozen=True, kw_only=True):
 
 
 class PostedAttachment(_Posted, frozen=True, kw_only=True):
-    filename: str
-    content: msgspec.Raw  # base64 text, or a list of byte values
+    """`content` is base64, or a list of byte values. A `content_id` makes a file inline: the HTML refers to
+    it with cid:. `inline_content_id` is another name for it, for clients written for that. `path` and `url`
+    are refused: nothing is fetched."""
+
+    filename: str | None = None
+    content: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema=_FILE_CONTENT)] = msgspec.field(
+        default_factory=lambda: msgspec.Raw(b"")
+    )
+    path: str | None = None
+    url: str | None = None
     content_type: str | None = None
     content_id: str | None = None
+    inline_content_id: str | None = None
     disposition: str | None = None
 
 
@@ -83,5 +100,25 @@ def fingerprint(posted: PostedEmail) -> bytes:
     if template is not None:
         variables = msgspec.json.decode(template.variables)
         template = msgspec.structs.replace(template, variables=msgspec.Raw(b"{}"))
-    plain = msgspec.structs.replace(posted, template=template, idempotency_key=None)
-    return hashlib.sha256(msgspec.json.encode([plain, variables], order="sorted")).digest()
+    bare = [msgspec.structs.replace(file, content=msgspec.Raw(b"null")) for file in posted.attachments]
+    plain = msgspec.structs.replace(posted, template=template, attachments=bare, idempotency_key=None)
+    digest = hashlib.sha256(msgspec.json.encode([plain, variables], order="sorted"))
+    for file in posted.attachments:
+        digest.update(_digest_of(file.content))
+    return digest.digest()
+
+
+def _digest_of(content: msgspec.Raw) -> bytes:
+    """Of a text without its escapes, of a list without its white space: clients differ in both."""
+    written = memoryview(content)
+    first = bytes(written[:1])
+    digest = hashlib.sha256(first)
+    try:
+        if first == b'"':
+            digest.update(msgspec.json.decode(content, type=str).encode())
+            return digest.digest()
+    except ValueError:
+        pass  # half a character: it will be refused, and counts as it was written until then
+    for start in range(0, len(written), _PIECE):
+        digest.update(bytes(written[start : start + _PIECE]).translate(None, b" \t\r\n"))
+    return digest.digest()

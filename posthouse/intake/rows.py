@@ -11,17 +11,17 @@ import msgspec
 from posthouse.domain.event import EventType
 from posthouse.domain.ids import (
     RANDOM_BITS,
-    ContentId,
     EventId,
     JobId,
     MessageId,
+    attachment_id,
     content_id,
-    day_of,
     own_event_id,
     uuid7,
 )
 from posthouse.domain.job import JsonObject
-from posthouse.intake.mail import NewMail, OwnContent, TemplateChoice
+from posthouse.domain.message import StoredFile
+from posthouse.intake.mail import NewFile, NewMail, OwnContent, TemplateChoice
 from posthouse.storage import terms
 from posthouse.storage.acceptance import NewContent, NewJob
 from posthouse.storage.jobs import addressing_to_json
@@ -87,10 +87,10 @@ class RowMaker:
     def _rows(self, mail: NewMail, ids: list[JobId], moment: Moment) -> Rows:
         match mail.body:
             case OwnContent() as own:
-                content: NewContent | None = NewContent(self._content_id(own, ids[0]), own.html, own.text)
+                content: NewContent | None = self._content(own, mail.files, moment)
                 choice: TemplateChoice | None = None
             case TemplateChoice() as choice:
-                content = None
+                content = self._content(OwnContent(None, None), mail.files, moment) if mail.files else None
             case _:
                 assert_never(mail.body)
         return Rows(
@@ -101,11 +101,33 @@ class RowMaker:
             response=_response(mail, ids),
         )
 
-    def _content_id(self, own: OwnContent, job_id: JobId) -> ContentId:
-        digest = hashlib.blake2b(
-            msgspec.json.encode((own.html, own.text)), key=self.content_key, digest_size=16
+    def _content(self, own: OwnContent, files: Sequence[NewFile], moment: Moment) -> NewContent:
+        """Bodies and files; files named in the digest by theirs, so that their bytes are hashed once."""
+        if not files:
+            digest = self._digest(msgspec.json.encode((own.html, own.text)))
+            return NewContent(content_id(moment.day, digest), own.html, own.text)
+        stored = tuple(
+            StoredFile(
+                file.filename,
+                file.content_type,
+                attachment_id(moment.day, self._digest(file.content)),
+                len(file.content),
+                file.content_id,
+                file.disposition,
+            )
+            for file in files
         )
-        return content_id(day_of(job_id), int.from_bytes(digest.digest()))
+        digest = self._digest(msgspec.json.encode((own.html, own.text, stored)))
+        return NewContent(
+            content_id(moment.day, digest),
+            own.html,
+            own.text,
+            msgspec.json.encode(stored),
+            {known.attachment_id: file.content for known, file in zip(stored, files, strict=True)},
+        )
+
+    def _digest(self, data: bytes) -> int:
+        return int.from_bytes(hashlib.blake2b(data, key=self.content_key, digest_size=16).digest())
 
 
 def _jobs(

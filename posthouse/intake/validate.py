@@ -44,17 +44,17 @@ class Rules:
     max_recipients: int
     check_headers: HeadersCheck
     check_line: LineCheck
+    max_attachment_bytes: int = 10_000_000  # of one mail's attachments together, decoded
 
 
 def validate(
     posted: PostedEmail, template: KnownTemplate | None, *, key: ApiKey, rules: Rules, now: datetime
 ) -> NewMail:
-    """The posted mail, if this key may send it.
+    """The posted mail, if this key may send it; without its files, which `read_attachments` reads.
 
     `template` is the stored template that `posted.template` names. `now` is the database's. Raises
     InvalidInput or Forbidden.
     """
-    _refuse_attachments(posted)
     stream = _stream(posted, key)
     policy = rules.streams[stream]
     sender = _sender(posted, key, stream, rules)
@@ -77,15 +77,6 @@ def validate(
         tracked=posted.tracking,
         sandbox=key.sandbox,
     )
-
-
-def _refuse_attachments(posted: PostedEmail) -> None:
-    if posted.attachments:
-        raise InvalidInput(
-            "Attachments are not supported yet: link to the file instead.",
-            code="attachments_not_supported_yet",
-            pointer="/attachments",
-        )
 
 
 def _stream(posted: PostedEmail, key: ApiKey) -> Stream:

@@ -4,7 +4,7 @@ Called in the order in which they stand here: that is also the order in which ta
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -13,6 +13,7 @@ from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import (
     AddressKey,
     ApiKeyId,
+    AttachmentId,
     ContentId,
     EventId,
     JobId,
@@ -55,6 +56,8 @@ class NewContent:
     content_id: ContentId
     html: str | None
     text: str | None
+    attachments: bytes | None = None  # what the files are called, as JSON
+    files: Mapping[AttachmentId, bytes] = field(default_factory=dict)
 
 
 class NewJob(NamedTuple):
@@ -139,6 +142,11 @@ async def correct_answer(tx: Transaction, name: IdempotencyName, response: bytes
     await tx.execute("correct_answer", name.api_key_id, name.key, response)
 
 
+async def insert_attachments(tx: Transaction, files: Mapping[AttachmentId, bytes]) -> None:
+    ids = sorted(files)
+    await tx.execute("insert_attachments", ids, [files[attachment_id] for attachment_id in ids])
+
+
 async def insert_contents(tx: Transaction, contents: Mapping[ContentId, NewContent]) -> None:
     rows = [contents[content_id] for content_id in sorted(contents)]
     await tx.execute(
@@ -146,6 +154,7 @@ async def insert_contents(tx: Transaction, contents: Mapping[ContentId, NewConte
         [row.content_id for row in rows],
         [row.html for row in rows],
         [row.text for row in rows],
+        [row.attachments for row in rows],
     )
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from posthouse.domain.ids import (
     AddressKey,
+    AttachmentId,
     CampaignId,
     ContentId,
     InstanceId,
@@ -19,7 +20,7 @@ from posthouse.domain.ids import (
     TemplateKey,
 )
 from posthouse.domain.job import ClaimedJob, Held, JsonObject, Status
-from posthouse.domain.message import Addressing, Mailbox
+from posthouse.domain.message import Addressing, Mailbox, StoredFile
 from posthouse.domain.stream import Stream
 from posthouse.domain.template import TemplateVersion, Variable, VersionState
 from posthouse.storage.db import Database, Session
@@ -40,6 +41,7 @@ class _Addressing(msgspec.Struct):
 
 _read_addressing = msgspec.json.Decoder(_Addressing).decode
 _read_headers = msgspec.json.Decoder(list[tuple[str, str]]).decode
+_read_files = msgspec.json.Decoder(tuple[StoredFile, ...]).decode
 _read_variables = msgspec.json.Decoder(list[Variable]).decode
 
 
@@ -170,14 +172,28 @@ async def disown(db: Database, worker: InstanceId, in_hand: Collection[Held]) ->
     return await release(db, worker, [held for held in claimed if held not in in_hand], None)
 
 
-async def contents(
-    session: Session, ids: Iterable[ContentId]
-) -> dict[ContentId, tuple[str | None, str | None]]:
-    """HTML and text of mails that brought their own, by content id."""
+@dataclass(frozen=True, slots=True)
+class StoredContent:
+    """What a mail brought: bodies, unless a template has them, and the names of its files."""
+
+    html: str | None
+    text: str | None
+    files: tuple[StoredFile, ...]
+
+
+async def contents(session: Session, ids: Iterable[ContentId]) -> dict[ContentId, StoredContent]:
+    """What mails brought of their own, by content id; of their files all but the bytes."""
     wanted = sorted(set(ids))
     if not wanted:
         return {}
     rows = await session.fetch_into(_content, "contents", wanted, wanted[0], wanted[-1])
+    return dict(rows)
+
+
+async def attachments(session: Session, ids: Iterable[AttachmentId]) -> dict[AttachmentId, bytes]:
+    """The bytes of files; the caller bounds how many are asked for."""
+    wanted = sorted(set(ids))
+    rows = await session.fetch_into(_attachment, "attachments", wanted, wanted[0], wanted[-1])
     return dict(rows)
 
 
@@ -193,9 +209,14 @@ async def template_versions(
 
 
 def _content(
-    content_id: ContentId, html: str | None, text: str | None
-) -> tuple[ContentId, tuple[str | None, str | None]]:
-    return content_id, (html, text)
+    content_id: ContentId, html: str | None, text: str | None, attachments: bytes | None
+) -> tuple[ContentId, StoredContent]:
+    files = () if attachments is None else _read_files(attachments)
+    return content_id, StoredContent(html, text, files)
+
+
+def _attachment(attachment_id: UUID, content: bytes) -> tuple[AttachmentId, bytes]:
+    return AttachmentId(attachment_id), content
 
 
 def _version(

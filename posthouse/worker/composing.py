@@ -4,11 +4,11 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Final, TypeAlias
+from typing import Final
 
 from posthouse.clock import Clock
 from posthouse.compose.pipeline import Composed, Composer
-from posthouse.compose.source import Content
+from posthouse.compose.source import Content, Found
 from posthouse.domain.errors import RenderFailed
 from posthouse.domain.ids import ContentId, LinkHash, TemplateId
 from posthouse.domain.job import ClaimedJob
@@ -19,7 +19,6 @@ from posthouse.storage import jobs as queue
 from posthouse.storage import links
 from posthouse.storage.db import Database
 
-Source: TypeAlias = TemplateVersion | Content
 #: Links known to be stored this month: a campaign's are the same in every mail.
 KNOWN_LINKS: Final = 20_000
 #: Mails rendered in one go before others have their turn.
@@ -46,14 +45,17 @@ class Composing:
         await self._store_links([r for r in results if isinstance(r, Composed)])
         return [r.rendered if isinstance(r, Composed) else r for r in results]
 
-    async def _compose(self, job: ClaimedJob, source: Source | None) -> Composed | RenderFailed:
+    async def _compose(self, job: ClaimedJob, source: Found | None) -> Composed | RenderFailed:
         if source is None:
             return RenderFailed("Its template version or its content is not there any more.")
         failpoint_at("worker.poison", job.to_address)
         try:
             now = self._clock.now()
-            composed = self._composer.try_compose(job, source, now)
-            return composed or await self._composer.compose(job, source, now)
+            composed = self._composer.try_compose(job, source.words, now)
+            composed = composed or await self._composer.compose(job, source.words, now)
+            if source.files:
+                return Composed(source.with_files(composed.rendered), composed.links)
+            return composed
         except RenderFailed as error:
             return error
 
@@ -66,7 +68,7 @@ class Composing:
             self._known.learn(new, today)
 
 
-async def find_sources(db: Database, jobs: Sequence[ClaimedJob]) -> list[Source | None]:
+async def find_sources(db: Database, jobs: Sequence[ClaimedJob]) -> list[Found | None]:
     """What each job is made from: the version published now, the one it names, or its own bodies."""
     newest = {j.template_id for j in jobs if j.template_id is not None and j.template_version is None}
     pinned = {
@@ -78,22 +80,28 @@ async def find_sources(db: Database, jobs: Sequence[ClaimedJob]) -> list[Source 
     async with db.session() as session:
         versions = await queue.template_versions(session, newest, pinned) if newest or pinned else {}
         contents = await queue.contents(session, own)
-    return [_source(job, versions, {k: Content(*bodies) for k, bodies in contents.items()}) for job in jobs]
+    return [_found(job, versions, contents) for job in jobs]
 
 
-async def find_source(db: Database, job: ClaimedJob) -> Source | None:
+async def find_source(db: Database, job: ClaimedJob) -> Found | None:
     """What one job is made from; None when that is not there any more."""
     return (await find_sources(db, [job]))[0]
 
 
-def _source(
+def _found(
     job: ClaimedJob,
     versions: Mapping[tuple[TemplateId, int | None], TemplateVersion],
-    contents: Mapping[ContentId, Content],
-) -> Source | None:
+    contents: Mapping[ContentId, queue.StoredContent],
+) -> Found | None:
+    """A template's mail may have files: then its content is nothing else, and must be there too."""
+    content = None if job.content_id is None else contents.get(job.content_id)
+    if job.content_id is not None and content is None:
+        return None
+    files = () if content is None else content.files
     if job.template_id is not None:
-        return versions.get((job.template_id, job.template_version))
-    return None if job.content_id is None else contents.get(job.content_id)
+        version = versions.get((job.template_id, job.template_version))
+        return None if version is None else Found(version, files)
+    return None if content is None else Found(Content(content.html, content.text), files)
 
 
 class _KnownLinks:

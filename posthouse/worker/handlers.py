@@ -19,6 +19,7 @@ from posthouse.domain.message import RawMail, Rendered
 from posthouse.failpoints import failpoint
 from posthouse.relays.base import Gate, NotBegun, Outcome, Relay
 from posthouse.telemetry import Metrics
+from posthouse.worker.files import Files
 from posthouse.worker.recorder import Recorder
 
 #: Mails handed over, and recorded, together; one slow answer holds up no more than these.
@@ -27,6 +28,7 @@ SET_SIZE: Final = 16
 COMES_BACK: Final = 1.0
 
 Ready = tuple[ClaimedJob, Rendered]
+Broken = tuple[ClaimedJob, RenderFailed]
 Finished = Callable[[Sequence[ClaimedJob]], None]
 
 
@@ -38,6 +40,7 @@ class Tools:
     #: Renders a claim and makes its links durable, in order. Raises NotNow.
     compose: Callable[[Sequence[ClaimedJob]], Awaitable[Sequence[Rendered | RenderFailed]]]
     to_raw: Callable[[Rendered], RawMail]
+    files: Files
     router: Router  # to the relays of live mail
     sandbox: Relay  # takes the mail of test keys, which the router's relays must never see
     recorder: Recorder
@@ -46,6 +49,10 @@ class Tools:
     rng: random.Random
     backoff: Backoff
     metrics: Metrics
+
+
+#: Hands one set over and records what became of it.
+HandOver = Callable[[Tools, Sequence[Ready], Finished], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,33 +75,73 @@ async def handle(tools: Tools, jobs: Sequence[ClaimedJob], finished: Finished) -
         finished(jobs)
         return
     failpoint("worker.composed")
-    ready: list[Ready] = []
-    broken: list[tuple[ClaimedJob, RenderFailed]] = []
-    for job, result in zip(jobs, composed, strict=True):
-        if isinstance(result, RenderFailed):
-            broken.append((job, result))
-        else:
-            ready.append((job, result))
+    ready, broken = _ready_or_broken(jobs, composed)
+    most = tools.files.set_bytes
     async with asyncio.TaskGroup() as sets:
         if broken:
             sets.create_task(_end_broken(tools, broken, finished))
-        for live in _sets([one for one in ready if not one[0].sandbox]):
-            sets.create_task(_deliver(tools, live, finished))
-        for sandboxed in _sets([one for one in ready if one[0].sandbox]):
-            sets.create_task(_pretend(tools, sandboxed, finished))
+        for live in _sets([one for one in ready if not one[0].sandbox], most):
+            sets.create_task(_with_files(tools, live, finished, _deliver))
+        for sandboxed in _sets([one for one in ready if one[0].sandbox], most):
+            sets.create_task(_with_files(tools, sandboxed, finished, _pretend))
 
 
-def _sets(ready: Sequence[Ready]) -> Iterator[Sequence[Ready]]:
-    return (ready[start : start + SET_SIZE] for start in range(0, len(ready), SET_SIZE))
+def _ready_or_broken(
+    jobs: Sequence[ClaimedJob], mails: Sequence[Rendered | RenderFailed]
+) -> tuple[list[Ready], list[Broken]]:
+    ready: list[Ready] = []
+    broken: list[Broken] = []
+    for job, mail in zip(jobs, mails, strict=True):
+        if isinstance(mail, RenderFailed):
+            broken.append((job, mail))
+        else:
+            ready.append((job, mail))
+    return ready, broken
 
 
-async def _end_broken(
-    tools: Tools, broken: Sequence[tuple[ClaimedJob, RenderFailed]], finished: Finished
-) -> None:
+def _sets(ready: Sequence[Ready], most: int) -> Iterator[Sequence[Ready]]:
+    """SET_SIZE mails and `most` bytes of files in each, or one mail that has more. Mails without files go
+    first and wait for no other's."""
+    plain = [one for one in ready if not one[1].files]
+    yield from (plain[start : start + SET_SIZE] for start in range(0, len(plain), SET_SIZE))
+    taken: list[Ready] = []
+    size = 0
+    for one in (one for one in ready if one[1].files):
+        more = one[1].files_size
+        if taken and (len(taken) == SET_SIZE or size + more > most):
+            yield taken
+            taken, size = [], 0
+        taken.append(one)
+        size += more
+    if taken:
+        yield taken
+
+
+async def _end_broken(tools: Tools, broken: Sequence[Broken], finished: Finished) -> None:
     """Mails that cannot be composed end here, each with its reason."""
     now = tools.clock.now()
     await tools.recorder.recorded([failed(job, error.message, now) for job, error in broken])
     finished([job for job, _ in broken])
+
+
+async def _with_files(tools: Tools, ready: Sequence[Ready], finished: Finished, hand_over: HandOver) -> None:
+    """Hand over one set with the bytes of its files, if they can be had soon: then it goes back."""
+    if not any(mail.files for _, mail in ready):
+        await hand_over(tools, ready, finished)
+        return
+    try:
+        loaded = await tools.files.load([mail for _, mail in ready])
+    except NotNow:
+        # Around nothing but the loading: what was handed over must never be given back.
+        await _give_back(tools, [job.held for job, _ in ready])
+        finished([job for job, _ in ready])
+        return
+    with loaded:
+        whole, broken = _ready_or_broken([job for job, _ in ready], loaded.mails)
+        if broken:
+            await _end_broken(tools, broken, finished)
+        if whole:
+            await hand_over(tools, whole, finished)
 
 
 async def _deliver(tools: Tools, ready: Sequence[Ready], finished: Finished) -> None:

@@ -15,7 +15,7 @@ from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_ga
 from posthouse.clock import ManualClock
 from posthouse.domain.event import BounceClass
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
-from posthouse.domain.message import Addressing, Attachment, Mailbox, RawMail, Rendered
+from posthouse.domain.message import Addressing, Attachment, Disposition, Mailbox, RawMail, Rendered
 from posthouse.domain.stream import Stream
 from posthouse.net.client import ClientLimits, HttpClient
 from posthouse.net.guard import EgressPolicy
@@ -205,7 +205,7 @@ async def test_the_request_says_all_of_the_mail(harness: SendGridHarness) -> Non
         html="<p>Thank you</p>",
         attachments=(
             Attachment("receipt.pdf", "application/pdf", b"\x00\x01"),
-            Attachment("logo.png", "image/png", b"png", content_id="<logo>"),
+            Attachment("logo.png", "image/png", b"png", "logo", Disposition.INLINE),
         ),
     )
     assert isinstance(await send_one(harness.relay(), mail), Accepted)

@@ -10,7 +10,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 import aiohttp
@@ -201,7 +201,13 @@ async def ready_clock(database: Database) -> DatabaseClock:
 
 
 @asynccontextmanager
-async def running_api(database: Database, limit: RateLimit = UNLIMITED) -> AsyncIterator[ApiHouse]:
+async def running_api(
+    database: Database,
+    limit: RateLimit = UNLIMITED,
+    *,
+    max_body: int = MAX_BODY,
+    max_attachments: int = RULES.max_attachment_bytes,
+) -> AsyncIterator[ApiHouse]:
     database_clock = await ready_clock(database)
     key, secret = await create_key(database, None, [])
     clock, inbox, told = ManualClock(), Inbox(), Counter[Stream]()
@@ -223,12 +229,12 @@ async def running_api(database: Database, limit: RateLimit = UNLIMITED) -> Async
         intake=intake,
         changes=Changes(database, POLICY, random.Random(3)),
         jobs_due=woken.append,
-        rules=RULES,
+        rules=replace(RULES, max_attachment_bytes=max_attachments),
         receiver=Receiver({(reader.relay, reader.account): reader}, log, max_bytes=500_000),  # type: ignore[dict-item]  # never parses
         metrics=Metrics(),
         clock=clock,
         now_ms=database_clock.now_ms,
-        max_body_bytes=MAX_BODY,
+        max_body_bytes=max_body,
         composer=ComposerAside(compose_kit.composer()),
         rate_limit=limit,
         find_source=lambda job: find_source(database, job),

@@ -42,6 +42,7 @@ class Stock:
     dispatches: list[UUID]  # of 10 queued jobs each
     old: list[UUID]  # sent, of three days
     contents: list[UUID]
+    attachments: list[UUID]
     worker: UUID
 
 
@@ -83,6 +84,8 @@ FROM made WHERE status = 'QUEUED' GROUP BY n / 10;
 
 INSERT INTO email_content (content_id, html)
 SELECT uuidv7(make_interval(days => -day)), 'text' FROM made WHERE n <= 50;
+INSERT INTO email_attachment (attachment_id, content)
+SELECT uuidv7(make_interval(days => -day)), 'file' FROM made WHERE n <= 50;
 
 CREATE TABLE link_p1 PARTITION OF link FOR VALUES FROM ('{month}') TO ('{month}'::date + interval '1 month');
 INSERT INTO link SELECT sha256(int4send(n)), '{month}', 'https://shop.test/' || n
@@ -128,12 +131,12 @@ async def _filled(dsn: str) -> Stock:
                 month=today.replace(day=1),
             )
         )
-        pending, sending, doubts, queued, dispatches, old, contents = [
+        pending, sending, doubts, queued, dispatches, old, contents, attachments = [
             await filler.column(UUID, q.name) for q in _SAMPLES.all()
         ]
     finally:
         await filler.close()
-    return Stock(dsn, pending, sending, doubts, queued, dispatches, old, contents, worker)
+    return Stock(dsn, pending, sending, doubts, queued, dispatches, old, contents, attachments, worker)
 
 
 _SAMPLES: Final = Queries(
@@ -147,6 +150,11 @@ _SAMPLES: Final = Queries(
             ("dispatches", "dispatch_id", "FROM dispatch"),
             ("old", "job_id", "FROM made WHERE status = 'SENT' AND day BETWEEN 10 AND 12 AND n % 15 = 0"),
             ("contents", "content_id", "FROM email_content WHERE content_id < uuidv7('-40 days')"),
+            (
+                "attachments",
+                "attachment_id",
+                "FROM email_attachment WHERE attachment_id < uuidv7('-40 days')",
+            ),
         )
     )
 )
@@ -213,6 +221,7 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     ],
     "claimed_by": lambda s: [s.worker],
     "contents": _by_ids(lambda s: s.contents),
+    "attachments": _by_ids(lambda s: s.attachments),
     "lock_jobs": _by_ids(lambda s: s.old),
     "insert_events": _events,
     "soft_bounces": _by_ids(lambda s: s.old),
@@ -325,6 +334,7 @@ ID_DRIVEN: Final = (
     "standing_of",
     "unqueue_jobs",
     "contents",
+    "attachments",
     "lock_jobs",
     "soft_bounces",
     "move_jobs",

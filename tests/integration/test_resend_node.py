@@ -48,6 +48,7 @@ class Replies(msgspec.Struct):
     """Of `client.mjs`, by what was asked."""
 
     sent: Reply
+    filed: Reply
     got: Reply
     once: Reply
     again: Reply
@@ -61,6 +62,7 @@ class Replies(msgspec.Struct):
     permissive: Reply
     listed: Reply
     errors: dict[str, Reply]
+    content: object = None  # of the filed one, as GET shows it
 
 
 def _installed() -> Path | None:
@@ -97,7 +99,10 @@ if INSTALLED is not None:
     @pytest_asyncio.fixture
     async def replies(database: Database) -> AsyncIterator[Replies]:
         async with running_api(database) as api:
-            yield await _run(api, str(INSTALLED))
+            replies = await _run(api, str(INSTALLED))
+            shown = await api.call("GET", f"/v1/emails/{replies.filed.good['id']}?include=content")
+            replies.content = shown.json()["content"]
+            yield replies
 
     async def test_what_it_sends_is_taken(replies: Replies) -> None:
         got = replies.got.good
@@ -113,6 +118,17 @@ if INSTALLED is not None:
         assert replies.once.good["id"] == replies.again.good["id"]
         assert replies.again.headers["idempotent-replayed"] == "true"
         assert (replies.listed.good["object"], replies.listed.good["has_more"]) == ("list", True)
+
+    async def test_files_go_with_a_mail_and_none_is_fetched(replies: Replies) -> None:
+        content = msgspec.convert(replies.content, dict[str, object])
+        files = msgspec.convert(content["attachments"], list[dict[str, object]])
+        assert [tuple(file.values()) for file in files] == [
+            ("a.pdf", "application/pdf", 8, None, "attachment"),
+            ("logo.png", "image/png", 3, "logo", "inline"),
+        ]
+        refusal = replies.errors["invalid_attachment"].error
+        assert refusal is not None
+        assert "server-side request forgery" in refusal.message
 
     async def test_batches_are_strict_or_permissive(replies: Replies) -> None:
         ids = msgspec.convert(replies.batch.good["data"], list[dict[str, str]])
@@ -134,6 +150,7 @@ if INSTALLED is not None:
             "validation_error": ("validation_error", 422),
             "strict_batch": ("validation_error", 422),
             "invalid_api_key": ("invalid_api_key", 403),
+            "invalid_attachment": ("invalid_attachment", 422),
             "not_found": ("not_found", 404),
             "invalid_idempotent_request": ("invalid_idempotent_request", 422),
         }

@@ -1,6 +1,7 @@
 """Resend's own client for Python, its base URL pointed at ours: what it sends, and what it raises."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -140,6 +141,43 @@ async def test_scheduled_moved_and_cancelled(api: ApiHouse) -> None:
     assert (await shown(sent["id"]))["last_event"] == "canceled"
     gone = await refused(ResendError, lambda: resend.Emails.update(moved))
     assert gone.code == 409
+
+
+async def test_files_go_in_both_forms(api: ApiHouse) -> None:
+    """As its own examples have them: the bytes of a file as a list, and base64."""
+    posted = mail(
+        html='<p><img src="cid:logo"></p>',
+        attachments=[
+            {"filename": "invoice.pdf", "content": list(b"%PDF-1.7")},
+            {"filename": "a.txt", "content": base64.b64encode(b"text").decode()},
+            {"filename": "logo.png", "content": list(b"\x89PNG"), "content_id": "logo"},
+            {"filename": "also.png", "content": list(b"\x89PNG"), "inline_content_id": "also"},
+        ],
+    )
+    sent = await call(lambda: resend.Emails.send(posted))
+    got = await api.call("GET", f"/v1/emails/{sent['id']}?include=content")
+    content = msgspec.convert(got.json()["content"], dict[str, object])
+    files = msgspec.convert(content["attachments"], list[dict[str, object]])
+    assert [tuple(file.values()) for file in files] == [
+        ("invoice.pdf", "application/pdf", 8, None, "attachment"),
+        ("a.txt", "text/plain", 4, None, "attachment"),
+        ("logo.png", "image/png", 4, "logo", "inline"),
+        ("also.png", "image/png", 4, "also", "inline"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "words"),
+    [
+        ({"path": "http://169.254.169.254/latest", "filename": "a.txt"}, "server-side request forgery"),
+        ({"filename": "a.exe", "content": [1]}, ".exe"),
+        ({"filename": "a.txt", "content": "not base64!"}, "neither base64"),
+    ],
+)
+async def test_files_that_are_not_taken(api: ApiHouse, file: Mapping[str, object], words: str) -> None:
+    error = await refused(ResendError, lambda: resend.Emails.send(mail(attachments=[file])))
+    assert (error.code, error.error_type) == (422, "invalid_attachment")
+    assert words in error.message
 
 
 async def test_a_batch_is_taken_whole_or_not_at_all(api: ApiHouse) -> None:

@@ -44,6 +44,7 @@ from posthouse.storage.hints import Listener
 from posthouse.telemetry import Metrics
 from posthouse.worker import processor
 from posthouse.worker.composing import Composing
+from posthouse.worker.files import FILES_BYTES, Files, load_files
 from posthouse.worker.handlers import Tools, handle
 from posthouse.worker.processor import ProcessorTools
 from posthouse.worker.recorder import Recorder
@@ -187,6 +188,7 @@ async def house(database: Database, queue_database: Database, tmp_path: Path) ->
                     queue_database, listener, clock, stream, await enlisted(database, stream)
                 ),
                 compose=Composing(queue_database, composer, clock),
+                files=Files(lambda ids: load_files(queue_database, ids), FILES_BYTES),
                 to_raw=to_raw,
                 router=Router([relays[stream]], clock, rng),
                 sandbox=SandboxRelay(callbacks.append, clock),

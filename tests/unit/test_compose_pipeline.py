@@ -14,7 +14,7 @@ from posthouse.compose.return_path import read_return_path
 from posthouse.compose.source import Content
 from posthouse.domain.errors import RenderFailed
 from posthouse.domain.job import Held
-from posthouse.domain.message import Addressing, Attachment, Mailbox
+from posthouse.domain.message import Addressing, Mailbox
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 from posthouse.domain.template import TemplateVersion
@@ -110,13 +110,6 @@ def test_posted_bodies_are_never_rendered() -> None:
     assert mail.template_version is None
 
 
-def test_posted_attachments_travel() -> None:
-    attachment = Attachment("a.pdf", "application/pdf", b"%PDF")
-    mail = compose(Content("<p>x</p>", None, (attachment,)), Wish(subject="s")).rendered
-    assert mail.attachments == (attachment,)
-    assert mail.text == "x\n"
-
-
 def test_extra_headers_follow_ours() -> None:
     mail = compose(template(text="x"), Wish(extra_headers=(("X-Mine", "1"),))).rendered
     assert header_names(to_raw(mail).data).count("X-Mine") == 1
@@ -150,7 +143,6 @@ def test_what_cannot_stand_in_a_header_ends_the_job_with_a_reason(wish: Wish) ->
         Content("\x00", "x"),
         Content("\ud800", "x"),
         Content(None, "\ud800"),
-        Content(None, None, (Attachment("a\r\nb", "x/y", b""),)),
     ],
 )
 def test_bodies_that_cannot_be_sent_end_the_job_with_a_reason(content: Content) -> None:

@@ -136,7 +136,6 @@ def test_the_sender_reads_back() -> None:
         ({"headers": {"X-A": "\x00"}}, "/headers"),
         ({"metadata": {"a": "\x00"}}, "/metadata"),
         ({"metadata": {"\x00": "a"}}, "/metadata"),
-        ({"attachments": [{"filename": "a", "content": "YQ=="}]}, "/attachments"),
         ({"scheduled_at": "2026-06-01T00:00:00Z"}, "/scheduled_at"),
         ({"scheduled_at": "9999-12-31T23:59:59-14:00"}, "/scheduled_at"),
         ({"expires_at": "2026-05-01T12:00:00Z"}, "/expires_at"),
@@ -147,12 +146,6 @@ def test_the_sender_reads_back() -> None:
 )
 def test_points_to_the_field_at_fault(fields: dict[str, object], pointer: str) -> None:
     assert refused(**fields).pointer == pointer
-
-
-def test_attachments_have_their_place_but_are_refused() -> None:
-    error = refused(attachments=[{"filename": "a.txt", "content": [97], "content_type": "text/plain"}])
-    assert error.code == "attachments_not_supported_yet"
-    assert mail(attachments=[]) == mail()
 
 
 def test_a_key_sends_from_its_domains_that_are_also_the_streams() -> None:

@@ -15,9 +15,9 @@ from posthouse.delivery.router import Router
 from posthouse.delivery.verdict import Backoff
 from posthouse.domain.errors import NotNow, RenderFailed
 from posthouse.domain.event import Event, EventType
-from posthouse.domain.ids import JobId, RelayAccount
+from posthouse.domain.ids import AttachmentId, JobId, RelayAccount, attachment_id
 from posthouse.domain.job import ClaimedJob, Held
-from posthouse.domain.message import RawMail, Rendered
+from posthouse.domain.message import RawMail, Rendered, StoredFile
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
@@ -28,6 +28,7 @@ from posthouse.relays.base import (
 )
 from posthouse.telemetry import Metrics
 from posthouse.worker import handlers
+from posthouse.worker.files import Files
 from posthouse.worker.handlers import SET_SIZE, Tools, handle
 from posthouse.worker.recorder import Recorder
 
@@ -98,6 +99,10 @@ class Desk:
         self.finished: list[ClaimedJob] = []
         self.broken: dict[JobId, RenderFailed] = {}
         self.outage_while_composing = False
+        self.outage_while_loading = False
+        self.files_of: dict[JobId, tuple[StoredFile, ...]] = {}
+        self.lost_file: AttachmentId | None = None
+        self.files = Files(self._load, 1_000)
         self.router = Router([self.relay], self.clock, random.Random(1))
         self.gate_is_open = True
         self.recorder = Recorder(self._record)
@@ -108,7 +113,15 @@ class Desk:
     async def _compose(self, jobs: Sequence[ClaimedJob]) -> Sequence[Rendered | RenderFailed]:
         if self.outage_while_composing:
             raise NotNow("away")
-        return [self.broken.get(job.job_id) or rendered(job) for job in jobs]
+        return [self.broken.get(job.job_id) or self._rendered(job) for job in jobs]
+
+    def _rendered(self, job: ClaimedJob) -> Rendered:
+        return replace(rendered(job), files=self.files_of.get(job.job_id, ()))
+
+    async def _load(self, ids: Collection[AttachmentId]) -> dict[AttachmentId, bytes]:
+        if self.outage_while_loading:
+            raise NotNow("away")
+        return {one: b"%PDF" for one in ids if one != self.lost_file}
 
     def finish(self, jobs: Sequence[ClaimedJob]) -> None:
         settled = {event.job_id for event in self.recorded}
@@ -120,6 +133,7 @@ class Desk:
         tools = Tools(
             source=self.source,
             compose=self._compose,
+            files=self.files,
             to_raw=_raw,
             router=self.router,
             sandbox=self.sandbox,
@@ -244,6 +258,58 @@ async def test_what_the_sandbox_says_does_not_pause_the_relays(desk: Desk) -> No
     desk.sandbox.answers[JOBS[0].job_id] = AccountTrouble("401")
     await desk.handle([msgspec.structs.replace(JOBS[0], sandbox=True)])
     assert desk.router.resumes_in() == 0.0
+
+
+def a_file(number: int, size: int) -> StoredFile:
+    return StoredFile("a.pdf", "application/pdf", attachment_id(NOON.date(), number), size)
+
+
+async def test_files_are_loaded_for_the_hand_over_a_set_within_the_room(desk: Desk) -> None:
+    for number, job in enumerate(JOBS):
+        desk.files_of[job.job_id] = (a_file(number, 300),)
+    await desk.handle(JOBS)
+    assert {len(mails) for mails in desk.relay.sets} == {1, 3}  # three of 300 bytes fit into 1,000
+    handed_over = [mail for mails in desk.relay.sets for mail in mails]
+    assert {
+        tuple(a.content for a in mail.attachments) for mail in handed_over if isinstance(mail, Rendered)
+    } == {(b"%PDF",)}
+    assert sorted(event.job_id for event in desk.recorded) == sorted(job.job_id for job in JOBS)
+    assert desk.files.held == 0
+
+
+async def test_a_mail_whose_files_cannot_be_loaded_now_goes_back_and_those_without_go(desk: Desk) -> None:
+    desk.outage_while_loading = True
+    desk.files_of[JOBS[0].job_id] = (a_file(0, 990),)
+    desk.files_of[JOBS[17].job_id] = (a_file(1, 990),)
+    await desk.handle(JOBS[:18])
+    released = {one.job_id for held, _ in desk.source.released for one in held}
+    assert released == {JOBS[0].job_id, JOBS[17].job_id}
+    assert ids(desk.relay) == {job.job_id for job in JOBS[1:17]}
+
+
+async def test_a_mail_whose_file_is_gone_ends_with_that_reason(desk: Desk) -> None:
+    desk.files_of = {job.job_id: (a_file(n, 10),) for n, job in enumerate(JOBS[:2])}
+    desk.lost_file = a_file(0, 10).attachment_id
+    await desk.handle(JOBS[:2])
+    ends = {event.job_id: (event.type, event.reason) for event in desk.recorded}
+    assert ends[JOBS[0].job_id] == (EventType.FAILED, "The attachment a.pdf is not there any more.")
+    assert ends[JOBS[1].job_id][0] is EventType.SENT
+
+
+async def test_what_was_handed_over_with_files_is_never_given_back(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An outage after the hand-over is no reason to send the mail a second time."""
+
+    async def cannot_record(events: Sequence[Event]) -> None:
+        raise NotNow("away")
+
+    desk.files_of[JOBS[0].job_id] = (a_file(0, 10),)
+    monkeypatch.setattr(desk.recorder, "recorded", cannot_record)
+    with pytest.raises(ExceptionGroup):
+        await desk.handle(JOBS[:1])
+    assert ids(desk.relay) == {JOBS[0].job_id}
+    assert (desk.source.released, desk.files.held) == ([], 0)
 
 
 def ids(relay: ScriptedRelay) -> set[JobId]:

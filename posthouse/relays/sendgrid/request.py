@@ -153,12 +153,11 @@ def _headers(mail: Rendered) -> dict[str, str]:
 
 
 def _file(attachment: Attachment) -> _File:
-    inline = attachment.content_id is not None
     return _File(
         content=attachment.content,
         filename=_one_line(attachment.filename, "a file name"),
         type=_one_line(attachment.content_type, "a content type"),
-        disposition="inline" if inline else "attachment",
+        disposition=attachment.disposition.value,
         content_id=_one_line(attachment.content_id or "", "a content id").strip("<>"),
     )
 

@@ -228,8 +228,13 @@ WHERE job_id = $1;
 
 -- name: contents
 -- Bodies of mails that brought their own. $2, $3: lowest and highest id.
-SELECT content_id, html, text FROM email_content
+SELECT content_id, html, text, attachments FROM email_content
 WHERE content_id = ANY($1::uuid[]) AND content_id >= $2 AND content_id <= $3;
+
+-- name: attachments
+-- The bytes of one mail's files. $2, $3: lowest and highest id.
+SELECT attachment_id, content FROM email_attachment
+WHERE attachment_id = ANY($1::uuid[]) AND attachment_id >= $2 AND attachment_id <= $3;
 
 -- name: published_versions
 -- The newest published version of each template, and each version asked for by number.

@@ -6,10 +6,9 @@ from datetime import datetime
 
 from posthouse.clock import Clock
 from posthouse.compose.aside import ComposerAside
-from posthouse.compose.source import Content
+from posthouse.compose.source import Found
 from posthouse.domain.job import ClaimedJob
 from posthouse.domain.stream import Stream
-from posthouse.domain.template import TemplateVersion
 from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.rows import Moment
@@ -23,7 +22,7 @@ from posthouse.web.api.rate_limit import RateLimit
 from posthouse.web.api.template_book import TemplateBook
 
 #: What a job is made from; None when that is not there any more. Raises NotNow.
-FindSource = Callable[[ClaimedJob], Awaitable[TemplateVersion | Content | None]]
+FindSource = Callable[[ClaimedJob], Awaitable[Found | None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,8 +44,8 @@ async def _compose(deps: ApiDeps, job: ClaimedJob, now: datetime) -> Rendered:
     source = await deps.find_source(job)
     if source is None:
         raise RenderFailed("Its template version or its content is not there any more.")
-    composed = await deps.composer.run(lambda composer: composer.compose(job, source, now))
-    return composed.rendered
+    composed = await deps.composer.run(lambda composer: composer.compose(job, source.words, now))
+    return source.with_files(composed.rendered)
 
 
 def _version_sent(events: Sequence[EventRecord], job: ClaimedJob) -> int | None:
@@ -69,7 +69,10 @@ def _view(mail: Rendered, *, sent: bool) -> ContentView:
         text=mail.text,
         headers=[HeaderView("Message-ID", mail.message_id), *(HeaderView(*pair) for pair in mail.headers)],
         attachments=[
-            AttachmentView(file.filename, file.content_type, len(file.content)) for file in mail.attachments
+            AttachmentView(
+                file.filename, file.content_type, file.size, file.content_id, file.disposition.value
+            )
+            for file in mail.files
         ],
         reason=None,
     )

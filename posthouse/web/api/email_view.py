@@ -71,6 +71,8 @@ class AttachmentView(msgspec.Struct, frozen=True):
     filename: str
     content_type: str
     size: int
+    content_id: str | None
+    disposition: str
 
 
 class ContentView(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from litestar import Response, post
 from litestar.handlers import HTTPRouteHandler
 
 from posthouse.domain.errors import Forbidden, InvalidInput
+from posthouse.intake.attachments import read_attachments
 from posthouse.intake.mail import NewMail
 from posthouse.intake.posted import PostedEmail, fingerprint
 from posthouse.intake.submission import Idempotency, Receipt, Submission, one_mail
@@ -81,7 +82,11 @@ async def _validated(deps: ApiDeps, key: ApiKey, post: _Post) -> Submission | Re
 async def found_good(deps: ApiDeps, key: ApiKey, email: PostedEmail, now: datetime) -> NewMail:
     """A posted mail that may be stored. Raises InvalidInput, Forbidden, NotNow."""
     template = None if email.template is None else await deps.templates.find(email.template)
-    return validate(email, template, key=key, rules=deps.rules, now=now)
+    mail = validate(email, template, key=key, rules=deps.rules, now=now)
+    if not email.attachments:
+        return mail
+    files = await read_attachments(email.attachments, deps.rules.max_attachment_bytes)
+    return msgspec.structs.replace(mail, files=files)
 
 
 def idempotency_of(email: PostedEmail, key: str | None) -> Idempotency | None:

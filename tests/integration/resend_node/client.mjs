@@ -23,11 +23,14 @@ const sent = await resend.emails.send({
   tags: [{ name: "kind", value: "receipt" }],
   headers: { "X-Order": "4711" },
 });
+const file = { filename: "a.pdf", content: Buffer.from("%PDF-1.7") };
+const picture = { filename: "logo.png", content: Buffer.from("png").toString("base64"), contentType: "image/png", contentId: "logo" };
 const keyed = { idempotencyKey: "order-4711" };
 const scheduled = await resend.emails.send({ ...mail, scheduledAt: inHours(1) });
 const movedTo = inHours(2);
 const answers = {
   sent,
+  filed: await resend.emails.send({ ...mail, attachments: [file, picture] }),
   got: await resend.emails.get(sent.data.id),
   once: await resend.emails.send(mail, keyed),
   again: await resend.emails.send(mail, keyed),
@@ -45,6 +48,7 @@ const answers = {
     validation_error: await resend.emails.send({ ...mail, to: "nobody" }),
     strict_batch: await resend.batch.send([mail, { ...mail, to: "nobody" }]),
     invalid_api_key: await stranger.emails.send(mail),
+    invalid_attachment: await resend.emails.send({ ...mail, attachments: [{ path: "https://shop.example/a.pdf" }] }),
     not_found: await resend.emails.get(nobodys),
     invalid_idempotent_request: await resend.emails.send({ ...mail, subject: "Other" }, keyed),
   },
