@@ -6,6 +6,7 @@ from enum import StrEnum
 import msgspec
 
 from posthouse.domain.ids import EventId, JobId, RelayAccount
+from posthouse.domain.suppression import SuppressionReason
 
 
 class EventType(StrEnum):
@@ -71,4 +72,5 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     template_version: int | None = None
     raw: bytes | None = None  # what the relay sent, as it came
     recipient: str | None = None  # as the relay names it; counts only when the job is gone
+    mirrored: SuppressionReason | None = None  # the relay did not try: its own list has the address, for this
     due_at: datetime | None = None

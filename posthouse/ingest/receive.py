@@ -7,7 +7,7 @@ from posthouse.bus.port import CallbackSink
 from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import RelayAccount
 from posthouse.failpoints import failpoint
-from posthouse.relays.base import CallbackReader, RawCallback
+from posthouse.relays.base import CallbackReader, Handshaker, RawCallback
 
 #: Reader by (relay, account), as the path /hooks/{relay}/{account} names them.
 Readers = Mapping[tuple[str, RelayAccount], CallbackReader]
@@ -49,11 +49,22 @@ class Receiver:
             return Received.UNKNOWN_ACCOUNT
         if len(callback.body) > self._max_bytes:
             return Received.TOO_LARGE
-        if not reader.verify(callback):
-            return Received.BAD_SIGNATURE
         try:
+            if not await _is_genuine(reader, callback):
+                return Received.BAD_SIGNATURE
             await self._log.append([callback])
         except NotNow:
             return Received.UNAVAILABLE
         failpoint("receiver.stored")
         return Received.STORED
+
+
+async def _is_genuine(reader: CallbackReader, callback: RawCallback) -> bool:
+    """Verified, and with it done what the relay's protocol asks for. Raises NotNow."""
+    if not isinstance(reader, Handshaker):
+        return reader.verify(callback)
+    await reader.prepare(callback)
+    if not reader.verify(callback):
+        return False
+    await reader.conclude(callback)
+    return True

@@ -8,7 +8,7 @@ never by leaving it out.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import JobId, RelayAccount
@@ -189,6 +189,26 @@ class Unplaced:
     type: EventType
     bounce: BounceClass | None
     raw: bytes
+
+
+@runtime_checkable
+class Handshaker(Protocol):
+    """What a reader may be as well: of a relay whose protocol asks for calls of ours around its callbacks.
+
+    SNS names the certificate that it signed with, and wants a subscription confirmed. Both need the network,
+    and so stand beside `verify`, which stays pure. Neither raises but NotNow (the relay is to repeat) and on
+    cancellation.
+    """
+
+    async def prepare(self, callback: RawCallback) -> None:
+        """Before `verify`: have at hand what it needs. Nothing is proved yet: fetch only what is pinned."""
+        ...
+
+    async def conclude(self, callback: RawCallback) -> None:
+        """After `verify`, of a genuine callback: answer what asks for more than being stored."""
+        ...
+
+    async def close(self) -> None: ...
 
 
 class CallbackReader(Protocol):

@@ -185,12 +185,15 @@ def _tally_marks(tally: _Tally, event: Event) -> None:
 
 
 def _tally_suppression(tally: _Tally, job: LockedJob, event: Event, decision: Decision) -> None:
-    """A hard bounce and the last soft one suppress the address, a complaint for good; a block never does."""
+    """A hard bounce and the last soft one suppress the address, a complaint for good; a block never does. An
+    address on a relay's own list is put on ours: no bounce, since nobody tried."""
     match event.type, event.bounce:
         case EventType.BOUNCED, BounceClass.HARD:
             scope, reason = SuppressionScope.ALL, SuppressionReason.BOUNCE
         case EventType.BOUNCED, BounceClass.SOFT if decision.status is Status.BOUNCED:
             scope, reason = SuppressionScope.ALL, SuppressionReason.BOUNCE
+        case EventType.REJECTED, _ if event.mirrored is not None:
+            scope, reason = SuppressionScope.ALL, event.mirrored
         case EventType.COMPLAINED, _:
             scope, reason = SuppressionScope.ALL, SuppressionReason.SPAM
         case EventType.UNSUBSCRIBED, _:

@@ -9,10 +9,7 @@ from typing import Final
 import msgspec
 
 from posthouse.domain.message import RawMail
-
-#: Tags come back in every event (`mail.tags`). SES takes letters, digits, "-" and "_" in them.
-JOB_TAG: Final = "posthouse_job"
-ATTEMPT_TAG: Final = "posthouse_attempt"
+from posthouse.relays.entries import ATTEMPT_KEY, JOB_KEY
 
 #: Documented for one message (https://docs.aws.amazon.com/ses/latest/dg/quotas.html).
 MAX_MESSAGE_BYTES: Final = 40_000_000
@@ -71,7 +68,8 @@ def request_body(mail: RawMail, configuration_set: str) -> bytes:
             from_email_address=_sender(mail.data),
             destination=_Destination([mail.recipient]),
             content=_Content(_Raw(mail.data)),
-            email_tags=[_Tag(JOB_TAG, str(mail.job_id)), _Tag(ATTEMPT_TAG, str(mail.attempt))],
+            # They come back in every event (`mail.tags`); SES takes letters, digits, "-" and "_" in them.
+            email_tags=[_Tag(JOB_KEY, str(mail.job_id)), _Tag(ATTEMPT_KEY, str(mail.attempt))],
             configuration_set_name=configuration_set,
         )
     )
