@@ -98,6 +98,11 @@ class Metrics:
             ["relay", "account", "result"],
             registry=self.registry,
         )
+        self.callbacks_stopped = Gauge(
+            "posthouse_callbacks_stopped",
+            "1 while a run of callbacks that cannot be read stops their processing.",
+            registry=self.registry,
+        )
         self.dead_letters = Counter(
             "posthouse_dead_letters",
             "What could not be processed, set aside with its reason.",

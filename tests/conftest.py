@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -151,13 +151,7 @@ def kafka_servers(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def empty_kafka(kafka_servers: str) -> KafkaSettings:
     """Names of topics that are the test's own, and are not there yet."""
-    return KafkaSettings(
-        bootstrap_servers=kafka_servers,
-        prefix=f"test-{secrets.token_hex(4)}.",
-        partitions=4,
-        replication_factor=1,
-        min_insync_replicas=1,
-    )
+    return _kafka(kafka_servers)
 
 
 @pytest.fixture
@@ -166,6 +160,15 @@ def kafka(empty_kafka: KafkaSettings) -> Iterator[KafkaSettings]:
     topics.create(empty_kafka)
     yield empty_kafka
     topics.drop(empty_kafka)
+
+
+@pytest.fixture
+def own_kafka(kafka_broker: Broker) -> Iterator[KafkaSettings]:
+    """Topics on the test process's own broker, which a test may kill: it starts it again."""
+    settings = _kafka(kafka_broker.bootstrap_servers)
+    topics.create(settings)
+    yield settings
+    topics.drop(settings)
 
 
 @pytest.fixture
@@ -189,6 +192,17 @@ def _parent() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="posthouse-test-", dir=_memory()) as parent:
         os.chmod(parent, 0o755)
         yield Path(parent)
+
+
+def _kafka(servers: str) -> KafkaSettings:
+    return KafkaSettings(
+        bootstrap_servers=servers,
+        prefix=f"test-{secrets.token_hex(4)}.",
+        partitions=4,
+        replication_factor=1,
+        min_insync_replicas=1,
+        session_timeout=timedelta(seconds=6),  # the shortest that brokers allow: its heartbeats are quick
+    )
 
 
 def _memory() -> str | None:

@@ -17,6 +17,7 @@ from posthouse.app.adapters import (
     doubt_rules,
     simulation,
 )
+from posthouse.app.bus import callback_log, callback_sink
 from posthouse.app.collector import calm_collector
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
@@ -66,6 +67,7 @@ from posthouse.worker.files import FILES_BYTES, Files, load_files
 from posthouse.worker.handlers import Tools, handle
 from posthouse.worker.lease import Lease, LeaseTerms
 from posthouse.worker.loop import Worker
+from posthouse.worker.poison import PoisonLimit
 from posthouse.worker.recorder import Recorder
 from posthouse.worker.slots import Slots
 from posthouse.worker.sweeping import ask, sweep
@@ -92,13 +94,14 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         rows = RowMaker(content_key=house.keyring.contents, random_bits=secrets.randbits)
         intake = Intake(house.general, rows, now_ms=time.now_ms, accepted=accepted)
         inbox = PostgresCallbacks(house.general, house.listener, hints.callbacks_waiting)
+        sink = await stack.enter_async_context(callback_sink(house, inbox))
         deps = api_deps(
             database=house.general,
             intake=intake,
             changes=Changes(house.queue, house.policy, house.rng),
             jobs_due=lambda stream: hints.jobs_due(stream.value),
             rules=_rules(settings),
-            receiver=Receiver(build_readers(settings, house.clock), inbox),
+            receiver=Receiver(build_readers(settings, house.clock), sink),
             metrics=house.metrics,
             clock=house.clock,
             now_ms=time.now_ms,
@@ -271,11 +274,13 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
                 else normalize(callback, reader)
             )
 
+        inbox = PostgresCallbacks(house.general, house.listener, lambda _: None)
         tools = processor.ProcessorTools(
-            log=PostgresCallbacks(house.general, house.listener, lambda _: None),
+            log=await stack.enter_async_context(callback_log(house, inbox)),
             normalize=read,
             record=house.record,
             suppress=lambda unplaced: suppress_unplaced(house.general, unplaced, house.clock.now()),
+            poison=PoisonLimit(settings.house.poison_limit),
             clock=house.clock,
             metrics=house.metrics,
         )

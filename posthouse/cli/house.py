@@ -11,6 +11,7 @@ from typing import Final
 import aiohttp
 
 from posthouse.app.adapters import make_simulator_keys
+from posthouse.bus.kafka import topics
 from posthouse.cli.supervisor import Role, Supervisor
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured, NotNow
@@ -57,6 +58,8 @@ async def running_house(
     async with AsyncExitStack() as stack:
         dsn, postgres = await stack.enter_async_context(database_of(settings))
         await migrate(dsn)
+        if settings.kafka.bootstrap_servers:
+            await asyncio.to_thread(topics.create, settings.kafka)
         if postgres is not None:
             await stack.enter_async_context(in_background(keep_up(postgres), "postgres"))
         env = {**os.environ, **(environment or {}), "DATABASE_URL": dsn}

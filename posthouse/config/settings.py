@@ -62,6 +62,9 @@ class HouseSettings(Table, frozen=True, kw_only=True):
     max_recipients: Positive = 50
     #: Most bytes of one mail's attachments together, decoded.
     max_attachment_bytes: Positive = 10_000_000
+    #: So many relay callbacks in a row that cannot be read stop their processing, aloud, instead of being set
+    #: aside one after the other: an account that was taken out of the configuration, a key that was changed.
+    poison_limit: Positive = 50
 
 
 class ApiSettings(Table, frozen=True, kw_only=True):

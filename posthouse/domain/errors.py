@@ -13,6 +13,7 @@ PosthouseError
 │   └── TemplateTooExpensive  it loops or grows past its limits
 ├── NotNow                try the same again later (503)
 └── Misconfigured         the operator must change a setting
+    └── PoisonRun             nearly nothing that comes can be read: mend it before more is set aside
 """
 
 from collections.abc import Sequence
@@ -88,3 +89,7 @@ class NotNow(PosthouseError):
 
 class Misconfigured(PosthouseError):
     code = "misconfigured"
+
+
+class PoisonRun(Misconfigured):
+    code = "poison_run"

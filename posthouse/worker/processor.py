@@ -7,14 +7,15 @@ from datetime import timedelta
 from typing import Final
 
 from posthouse.bus.port import CallbackBatch, EventLog, HeldCallback
-from posthouse.clock import Clock
-from posthouse.domain.errors import NotNow
+from posthouse.clock import Clock, stopped_within
+from posthouse.domain.errors import NotNow, PoisonRun
 from posthouse.domain.event import Event
 from posthouse.failpoints import failpoint
 from posthouse.ingest.normalize import Normalized, Refused
 from posthouse.relays.base import RawCallback, Unplaced
 from posthouse.status.apply import Applied
 from posthouse.telemetry import Metrics, log
+from posthouse.worker.poison import PoisonLimit
 
 #: Callbacks read, and events recorded, at a time.
 CALLBACKS: Final = 50
@@ -24,6 +25,8 @@ POLL: Final = 0.25
 HOMELESS_WAIT: Final = timedelta(hours=1)
 #: The log wakes a callback by its own clock; ours may be behind it.
 CLOCK_SKEW: Final = timedelta(minutes=1)
+#: A run of callbacks that cannot be read is looked at again after so long. Seconds.
+POISON_PAUSE: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class ProcessorTools:
     record: Callable[[Sequence[Event]], Awaitable[Applied]]
     #: A verified bounce or complaint counts for its address even when its job is not ours or long gone.
     suppress: Callable[[Sequence[Unplaced]], Awaitable[None]]
+    poison: PoisonLimit
     clock: Clock
     metrics: Metrics
 
@@ -45,6 +49,12 @@ async def run(tools: ProcessorTools, stop: asyncio.Event) -> None:
         except NotNow as error:
             log.warning("cannot process callbacks", reason=error.message)
             done = 0
+        except PoisonRun as error:
+            log.error("processing callbacks has stopped", reason=error.message)
+            tools.metrics.callbacks_stopped.set(1)
+            await stopped_within(stop, POISON_PAUSE)
+            continue
+        tools.metrics.callbacks_stopped.set(0)
         if done == 0:
             await tools.log.wait(POLL)
 
@@ -58,14 +68,20 @@ async def step(tools: ProcessorTools) -> int:
         failpoint("processor.read")
         homeless = await _record(tools, [event for _, found in read for event in _events(found)])
         failpoint("processor.recorded")
+        run = tools.poison.after([_refusal(found) for _, found in read])
         for held, found in read:
             await _finish(tools, batch, held, found, homeless)
+    tools.poison.done(run)
     failpoint("processor.acknowledged")
     return len(read)
 
 
 def _events(found: Normalized | Refused) -> Sequence[Event]:
     return () if isinstance(found, Refused) else found.events
+
+
+def _refusal(found: Normalized | Refused) -> str | None:
+    return found.reason if isinstance(found, Refused) else None
 
 
 async def _record(tools: ProcessorTools, events: Sequence[Event]) -> set[Event]:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import timedelta
 
-import msgspec
 import pytest
 from event_log_laws import EventLogLaws, reading
 from stored_jobs import Eyes, open_eyes
@@ -28,8 +27,7 @@ class Callbacks:
     """EventLogHarness."""
 
     def __init__(self, kafka: KafkaSettings, db: Database, eyes: Eyes) -> None:
-        # The shortest session that a broker allows: its heartbeats tell of a rebalance sooner.
-        self.settings = msgspec.structs.replace(kafka, session_timeout=timedelta(seconds=6))
+        self.settings = kafka
         self.parts = kafka.partitions
         self._db = db
         self._eyes = eyes

@@ -46,6 +46,7 @@ from posthouse.worker import processor
 from posthouse.worker.composing import Composing
 from posthouse.worker.files import FILES_BYTES, Files, load_files
 from posthouse.worker.handlers import Tools, handle
+from posthouse.worker.poison import PoisonLimit
 from posthouse.worker.processor import ProcessorTools
 from posthouse.worker.recorder import Recorder
 from posthouse.worker.unplaced import suppress_unplaced
@@ -206,6 +207,7 @@ async def house(database: Database, queue_database: Database, tmp_path: Path) ->
             normalize=read,
             record=recorded,
             suppress=lambda unplaced: suppress_unplaced(database, unplaced, clock.now()),
+            poison=PoisonLimit(50),
             clock=clock,
             metrics=metrics,
         )

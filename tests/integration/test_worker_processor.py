@@ -12,7 +12,7 @@ from stored_jobs import PATIENCE, Letter, make_today, open_eyes, residual
 
 from posthouse.bus.postgres import PostgresCallbacks
 from posthouse.clock import ManualClock
-from posthouse.domain.errors import NotNow
+from posthouse.domain.errors import NotNow, PoisonRun
 from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
 from posthouse.domain.job import Held, Status
@@ -23,8 +23,10 @@ from posthouse.storage.db import Database
 from posthouse.storage.hints import Listener
 from posthouse.telemetry import Metrics
 from posthouse.worker import processor
+from posthouse.worker.poison import PoisonLimit
 from posthouse.worker.processor import ProcessorTools
 
+LIMIT = 5
 STRAY = Unplaced("who@inbox.test", EventType.COMPLAINED, None, b"a stray")
 
 
@@ -42,6 +44,7 @@ class Post:
             normalize=lambda callback: self._meaning[callback.body],
             record=self._record,
             suppress=self._suppress,
+            poison=PoisonLimit(LIMIT),
             clock=self.clock,
             metrics=Metrics(),
         )
@@ -182,3 +185,37 @@ async def test_it_runs_until_it_is_stopped_and_outlives_an_outage(post: Post) ->
             await asyncio.sleep(0.01)
         stop.set()
         await running
+
+
+async def test_a_run_that_cannot_be_read_stops_the_processing_and_is_kept(post: Post) -> None:
+    held = await post.desk.sending()
+    for n in range(LIMIT - 1):
+        await post.come_unreadable(f"refused {n}")
+    assert await post.step() == LIMIT - 1
+    await post.come([sent(held)])
+    for n in range(LIMIT - 1):
+        await post.come_unreadable(f"refused again {n}")
+    assert await post.step() == LIMIT
+    assert len(await post.dead_letters()) == 2 * (LIMIT - 1)
+
+    await post.come_unreadable("the last straw")
+    await post.come([told(held, EventType.DELIVERED)])
+    for _ in range(2):  # looking again changes nothing
+        with pytest.raises(PoisonRun, match="the last straw"):
+            await post.step()
+    assert len(await post.dead_letters()) == 2 * (LIMIT - 1)
+    # What could be read was recorded all the same.
+    assert (await post.desk.job(held)).status is Status.DELIVERED
+
+
+async def test_a_stopped_processor_says_so_and_ends_when_told(post: Post) -> None:
+    for n in range(LIMIT):
+        await post.come_unreadable(f"refused {n}")
+    stop = asyncio.Event()
+    running = asyncio.create_task(processor.run(post.tools, stop))
+    async with asyncio.timeout(PATIENCE):
+        while not post.tools.metrics.registry.get_sample_value("posthouse_callbacks_stopped"):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        stop.set()
+        await running
+    assert await post.dead_letters() == []
