@@ -52,7 +52,9 @@ class ClaimedJob(msgspec.Struct, frozen=True):
     from_address: str
     subject: str | None
     template_id: TemplateId | None
-    template_version: int | None  # None: the newest published version at send time
+    template_version: (
+        int | None
+    )  # the one it names, or the newest published when it was claimed; None: no such
     template_vars: JsonObject | None
     content_id: ContentId | None
     addressing: Addressing

@@ -198,14 +198,13 @@ async def attachments(session: Session, ids: Iterable[AttachmentId]) -> dict[Att
 
 
 async def template_versions(
-    session: Session, newest: Iterable[TemplateId], pinned: Iterable[tuple[TemplateId, int]]
-) -> dict[tuple[TemplateId, int | None], TemplateVersion]:
-    """Published versions by (template, version asked for); None asks for the newest."""
-    pairs = sorted(set(pinned))
-    rows = await session.fetch_into(
-        _version, "published_versions", sorted(set(newest)), [t for t, _ in pairs], [v for _, v in pairs]
+    session: Session, wanted: Iterable[tuple[TemplateId, int]]
+) -> list[TemplateVersion]:
+    """Versions by template and number; what is not there is missing."""
+    pairs = sorted(set(wanted))
+    return await session.fetch_into(
+        _version, "template_versions", [t for t, _ in pairs], [v for _, v in pairs]
     )
-    return {(v.template_id, None if is_newest else v.version): v for v, is_newest in rows}
 
 
 def _content(
@@ -228,13 +227,11 @@ def _version(
     text: str | None,
     variables: bytes,
     tracked: bool,
-    newest: bool,
-) -> tuple[TemplateVersion, bool]:
+) -> TemplateVersion:
     declared = tuple(_read_variables(variables))
-    found = TemplateVersion(
+    return TemplateVersion(
         template_id, key, version, subject, html, text, declared, tracked, VersionState.PUBLISHED
     )
-    return found, newest
 
 
 def _picked(

@@ -18,6 +18,7 @@ from posthouse.failpoints import failpoint_at
 from posthouse.storage import jobs as queue
 from posthouse.storage import links
 from posthouse.storage.db import Database
+from posthouse.worker.kept_versions import KeptVersions
 
 #: Links known to be stored this month: a campaign's are the same in every mail.
 KNOWN_LINKS: Final = 20_000
@@ -33,10 +34,11 @@ class Composing:
         self._composer = composer
         self._clock = clock
         self._known = _KnownLinks(KNOWN_LINKS)
+        self._versions = KeptVersions()
 
     async def __call__(self, jobs: Sequence[ClaimedJob]) -> list[Rendered | RenderFailed]:
         """Each job as a mail, or why it cannot be one, in order. Raises NotNow."""
-        sources = await find_sources(self._db, jobs)
+        sources = await find_sources(self._db, jobs, self._versions)
         results: list[Composed | RenderFailed] = []
         for number, (job, source) in enumerate(zip(jobs, sources, strict=True), start=1):
             results.append(await self._compose(job, source))
@@ -68,29 +70,36 @@ class Composing:
             self._known.learn(new, today)
 
 
-async def find_sources(db: Database, jobs: Sequence[ClaimedJob]) -> list[Found | None]:
-    """What each job is made from: the version published now, the one it names, or its own bodies."""
-    newest = {j.template_id for j in jobs if j.template_id is not None and j.template_version is None}
-    pinned = {
-        (j.template_id, j.template_version)
-        for j in jobs
-        if j.template_id is not None and j.template_version is not None
-    }
-    own = {j.content_id for j in jobs if j.content_id is not None}
-    async with db.session() as session:
-        versions = await queue.template_versions(session, newest, pinned) if newest or pinned else {}
-        contents = await queue.contents(session, own)
+async def find_sources(db: Database, jobs: Sequence[ClaimedJob], kept: KeptVersions) -> list[Found | None]:
+    """What each job is made from: the template version that its claim named, or its own bodies."""
+    named = {key for job in jobs if (key := _version_of(job)) is not None}
+    own = {job.content_id for job in jobs if job.content_id is not None}
+    versions = kept.among(named)
+    lacking = named - versions.keys()
+    contents: Mapping[ContentId, queue.StoredContent] = {}
+    if lacking or own:
+        async with db.session() as session:
+            fetched = await queue.template_versions(session, lacking) if lacking else []
+            contents = await queue.contents(session, own)
+        kept.keep(fetched)
+        versions |= {(version.template_id, version.version): version for version in fetched}
     return [_found(job, versions, contents) for job in jobs]
 
 
 async def find_source(db: Database, job: ClaimedJob) -> Found | None:
     """What one job is made from; None when that is not there any more."""
-    return (await find_sources(db, [job]))[0]
+    return (await find_sources(db, [job], KeptVersions()))[0]
+
+
+def _version_of(job: ClaimedJob) -> tuple[TemplateId, int] | None:
+    if job.template_id is None or job.template_version is None:
+        return None
+    return job.template_id, job.template_version
 
 
 def _found(
     job: ClaimedJob,
-    versions: Mapping[tuple[TemplateId, int | None], TemplateVersion],
+    versions: Mapping[tuple[TemplateId, int], TemplateVersion],
     contents: Mapping[ContentId, queue.StoredContent],
 ) -> Found | None:
     """A template's mail may have files: then its content is nothing else, and must be there too."""
@@ -99,7 +108,8 @@ def _found(
         return None
     files = () if content is None else content.files
     if job.template_id is not None:
-        version = versions.get((job.template_id, job.template_version))
+        key = _version_of(job)
+        version = None if key is None else versions.get(key)
         return None if version is None else Found(version, files)
     return None if content is None else Found(Content(content.html, content.text), files)
 

@@ -312,7 +312,7 @@ COLD: Final = frozenset(
         "add_suppression",
         "import_suppressions",
         "suppression_removals",
-        "published_versions",
+        "template_versions",
         "book",
         "enlist_worker",
         "beat",
@@ -322,6 +322,7 @@ COLD: Final = frozenset(
         "bury_worker",
         "forget_workers",
         "append_callbacks",
+        "keep_callbacks",
         "bury_callback",
         "all_dispatches",
     }

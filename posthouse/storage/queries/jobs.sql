@@ -1,7 +1,8 @@
 -- name: claim_{limit}
 -- for limit in 1 10 32 100 500
 -- Takes due jobs of a stream for one worker; suppressed and expired ones end here, in the same statement, and
--- are told apart by their status.
+-- are told apart by their status. A job that names no version of its template gets the newest published one
+-- here, so that whoever composes it needs no question of its own for each claim.
 --
 -- The LIMIT is a literal: as a parameter it made a hash join over all partitions (0.5 s against 4.5 ms). The
 -- suppressions are looked up for the picked ids only: as an anti-join inside the pick the planner read all
@@ -56,10 +57,17 @@ WITH picked AS MATERIALIZED (
     FROM claimed
     GROUP BY 1, 2, 3, 5
 )
-SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
-       template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
-       expires_at, deaths, sandbox
-FROM claimed
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
+       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
+       campaign_id, tracked, due_at, expires_at, deaths, sandbox
+FROM claimed c
+LEFT JOIN LATERAL (
+    SELECT version
+    FROM email_template_version v
+    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
+    ORDER BY version DESC
+    LIMIT 1
+) newest ON true
 ORDER BY due_at;
 
 -- name: claim_quarantined
@@ -113,10 +121,17 @@ WITH picked AS MATERIALIZED (
     FROM claimed
     GROUP BY 1, 2, 3, 5
 )
-SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
-       template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
-       expires_at, deaths, sandbox
-FROM claimed
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
+       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
+       campaign_id, tracked, due_at, expires_at, deaths, sandbox
+FROM claimed c
+LEFT JOIN LATERAL (
+    SELECT version
+    FROM email_template_version v
+    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
+    ORDER BY version DESC
+    LIMIT 1
+) newest ON true
 ORDER BY due_at;
 
 -- name: claim_queued
@@ -172,10 +187,17 @@ WITH picked AS MATERIALIZED (
     FROM claimed
     GROUP BY 1, 2, 3, 5
 )
-SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject, template_id,
-       template_version, template_vars, content_id, addressing, headers, campaign_id, tracked, due_at,
-       expires_at, deaths, sandbox
-FROM claimed
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
+       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
+       campaign_id, tracked, due_at, expires_at, deaths, sandbox
+FROM claimed c
+LEFT JOIN LATERAL (
+    SELECT version
+    FROM email_template_version v
+    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
+    ORDER BY version DESC
+    LIMIT 1
+) newest ON true
 ORDER BY due_at;
 
 -- name: standing_of
@@ -221,9 +243,16 @@ SELECT job_id, attempt FROM email_job WHERE status = 'SENDING' AND claimed_by = 
 -- name: as_claimed
 -- One job as a claim would give it to a worker, whatever its state: to see what it is composed to.
 SELECT job_id, message_id, stream, attempt, 'SENDING' AS status, to_address, address_key, from_address, subject,
-       template_id, template_version, template_vars, content_id, addressing, headers, campaign_id, tracked,
-       due_at, expires_at, deaths, sandbox
-FROM email_job
+       j.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
+       campaign_id, tracked, due_at, expires_at, deaths, sandbox
+FROM email_job j
+LEFT JOIN LATERAL (
+    SELECT version
+    FROM email_template_version v
+    WHERE v.template_id = j.template_id AND j.template_version IS NULL AND v.published_at IS NOT NULL
+    ORDER BY version DESC
+    LIMIT 1
+) newest ON true
 WHERE job_id = $1;
 
 -- name: contents
@@ -236,22 +265,10 @@ WHERE content_id = ANY($1::uuid[]) AND content_id >= $2 AND content_id <= $3;
 SELECT attachment_id, content FROM email_attachment
 WHERE attachment_id = ANY($1::uuid[]) AND attachment_id >= $2 AND attachment_id <= $3;
 
--- name: published_versions
--- The newest published version of each template, and each version asked for by number.
--- $1: templates whose newest is wanted; $2, $3: template and version pairs.
+-- name: template_versions
+-- Versions of templates. $1, $2: template and version pairs.
 SELECT v.template_id, t.key, v.version, v.subject_template, v.html_template, v.text_template, v.variables,
-       v.tracked, true AS newest
-FROM unnest($1::int[]) AS wanted (template_id)
-JOIN LATERAL (
-    SELECT * FROM email_template_version
-    WHERE template_id = wanted.template_id AND published_at IS NOT NULL
-    ORDER BY version DESC
-    LIMIT 1
-) v ON true
-JOIN email_template t ON t.template_id = v.template_id
-UNION ALL
-SELECT v.template_id, t.key, v.version, v.subject_template, v.html_template, v.text_template, v.variables,
-       v.tracked, false
-FROM unnest($2::int[], $3::int[]) AS pinned (template_id, version)
-JOIN email_template_version v ON v.template_id = pinned.template_id AND v.version = pinned.version
+       v.tracked
+FROM unnest($1::int[], $2::int[]) AS wanted (template_id, version)
+JOIN email_template_version v ON v.template_id = wanted.template_id AND v.version = wanted.version
 JOIN email_template t ON t.template_id = v.template_id;

@@ -27,7 +27,7 @@ async def content_of(deps: ApiDeps, mail: MailRecord, now: datetime) -> ContentV
     if job is None:  # its day was dropped meanwhile
         return _nothing("The mail is not kept any more.")
     if job.template_id is not None and first.sent_at is not None:
-        version = _version_sent(mail.events, job)
+        version = first.template_version or _version_sent(mail.events, job.job_id)
         if version is None:
             return _nothing(
                 "It was sent, and which version of its template it was made from is not recorded."
@@ -48,14 +48,12 @@ async def _compose(deps: ApiDeps, job: ClaimedJob, now: datetime) -> Rendered:
     return source.with_files(composed.rendered)
 
 
-def _version_sent(events: Sequence[EventRecord], job: ClaimedJob) -> int | None:
-    """That of the latest hand-over; a mail that names its version is never made from another."""
-    if job.template_version is not None:
-        return job.template_version
+def _version_sent(events: Sequence[EventRecord], job_id: JobId) -> int | None:
+    """That of the latest hand-over, of a mail that names none itself."""
     sent = [
         (event.attempt, event.template_version)
         for event in events
-        if event.job_id == job.job_id and event.type == EventType.SENT and event.template_version is not None
+        if event.job_id == job_id and event.type == EventType.SENT and event.template_version is not None
     ]
     return max(sent)[1] if sent else None
 
