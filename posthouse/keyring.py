@@ -26,6 +26,7 @@ class Keyring:
     contents: bytes = field(repr=False)
     return_paths: bytes = field(repr=False)
     unsubscribe: tuple[bytes, ...] = field(repr=False)  # newest first
+    webhooks: tuple[bytes, ...] = field(repr=False)  # newest first; seal the secrets of endpoints
 
 
 def load_keyring(data_dir: Path, environ: Mapping[str, str]) -> Keyring:
@@ -71,6 +72,7 @@ def _derive(masters: list[bytes]) -> Keyring:
         contents=_key(oldest, b"contents"),
         return_paths=_key(oldest, b"return paths"),
         unsubscribe=tuple(_key(master, b"unsubscribe") for master in masters),
+        webhooks=tuple(_key(master, b"webhooks") for master in masters),
     )
 
 

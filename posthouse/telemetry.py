@@ -16,7 +16,7 @@ from structlog.typing import WrappedLogger
 _ADDRESS = re.compile(
     r"([A-Za-z0-9.!#$%&'*+/=?^_`{|}~-])[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{0,63}@([A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63})*)"
 )
-_SECRET = re.compile(r"(?i)(ph_(?:live|test)_|SG\.|Bearer |Basic )[A-Za-z0-9._~+/=-]+")
+_SECRET = re.compile(r"(?i)(ph_(?:live|test)_|whsec_|SG\.|Bearer |Basic )[A-Za-z0-9._~+/=-]+")
 _SECRET_FIELDS = frozenset({"password", "api_key", "authorization", "secret", "token", "key"})
 _LINKS = re.compile(r"https?://[^\s\"'<>]+")
 
@@ -143,6 +143,23 @@ class Metrics:
         self.oldest_callback = Gauge(
             "posthouse_oldest_callback_seconds",
             "For how long the relay callback that waits longest has waited.",
+            registry=self.registry,
+        )
+        self.webhook_deliveries = Counter(
+            "posthouse_webhook_deliveries",
+            "Attempts to tell an endpoint, by what became of them.",
+            ["result"],
+            registry=self.registry,
+        )
+        self.oldest_webhook = Gauge(
+            "posthouse_webhook_oldest_due_seconds",
+            "For how long the webhook delivery that waits longest has been due.",
+            registry=self.registry,
+        )
+        self.troubled_webhooks = Gauge(
+            "posthouse_webhook_endpoints_in_trouble",
+            "Endpoints that fail, and those that were disabled for it.",
+            ["status"],
             registry=self.registry,
         )
         self.residual = Gauge(

@@ -2,16 +2,20 @@
 
 import asyncio
 import sys
+from collections import Counter
 from datetime import timedelta
 
 from posthouse.app.house import House
 from posthouse.domain.job import OPEN_STATES
 from posthouse.domain.stream import Stream
-from posthouse.storage import books, doctor, housekeeping, jobs, partitions
+from posthouse.domain.webhook import EndpointStatus
+from posthouse.storage import books, doctor, housekeeping, jobs, partitions, webhook_outbox, webhooks
 from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
 
 _DAY = timedelta(days=1).total_seconds()
+#: Short statements: none of them holds what a sender waits for.
+_FORGOTTEN_AT_ONCE = 2000
 
 
 def chores(house: House) -> list[Chore]:
@@ -35,6 +39,11 @@ def chores(house: House) -> list[Chore]:
         await housekeeping.forget_workers(house.general)
         await housekeeping.forget_idempotency_keys(house.general, house.settings.retention.idempotency_keys)
 
+    async def forget_webhooks() -> None:
+        before = house.clock.now() - house.settings.retention.webhooks
+        while await webhook_outbox.forget(house.general, before, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
+            pass
+
     gauges = Gauges(house)
     return [
         Chore("measure the house", 15.0, gauges.measure),
@@ -43,6 +52,7 @@ def chores(house: House) -> list[Chore]:
         Chore("drop old partitions", timedelta(hours=6).total_seconds(), partitions_behind),
         Chore("fold the books", 10.0, fold_books),
         Chore("forget old rows", timedelta(minutes=10).total_seconds(), forget),
+        Chore("forget what webhooks were told", timedelta(minutes=10).total_seconds(), forget_webhooks),
         *(Chore(f"quarantine {stream}", 1.0, Quarantine(house, stream).serve) for stream in Stream),
     ]
 
@@ -62,6 +72,11 @@ class Gauges:
         metrics.orphaned_jobs.set(found.orphaned_jobs)
         metrics.overdue_doubts.set(found.doubts_overdue)
         metrics.oldest_callback.set(found.oldest_callback)
+        now = self._house.clock.now()
+        metrics.oldest_webhook.set(await webhooks.longest_due(self._house.general, now))
+        troubled = Counter(one.status for one in await webhooks.failing(self._house.general))
+        for standing_of in EndpointStatus:
+            metrics.troubled_webhooks.labels(standing_of.value).set(troubled[standing_of])
         standing = await books.open_jobs(self._house.general)
         for stream in Stream:
             for status in OPEN_STATES:

@@ -21,6 +21,7 @@ from posthouse.app.bus import callback_log, callback_sink
 from posthouse.app.collector import calm_collector
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
+from posthouse.app.outhooks import tell_endpoints, webhook_desk
 from posthouse.bus.port import JobSource
 from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, PostgresJobs, QuarantinedJobs
 from posthouse.compose.aside import ComposerAside
@@ -109,6 +110,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             composer=composer,
             rate_limit=_rate_limit(settings),
             find_source=lambda job: find_source(house.general, job),
+            webhooks=webhook_desk(house.general, settings, house.keyring),
         )
         uses = Chore("store when keys were used", KEY_USES_EVERY, deps.keys.write_uses)
         api = server.build_api(deps)
@@ -287,6 +289,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             ops = group.create_task(_serve_ops(house, settings.house.processor_port))
             group.create_task(processor.run(tools, stop))
+            group.create_task(tell_endpoints(house, stop))
             group.create_task(do_chores(maintenance.chores(house), stop))
             group.create_task(
                 sweep(

@@ -23,6 +23,7 @@ from posthouse.cli import (
     templates,
     topics,
     up,
+    webhooks,
 )
 from posthouse.cli.broker import command as broker
 from posthouse.cli.call import Call, call_of
@@ -70,6 +71,7 @@ for command in (
     templates,
     suppressions,
     keys,
+    webhooks,
     config,
     topics,
     broker,

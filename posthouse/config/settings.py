@@ -112,6 +112,28 @@ class RetrySettings(Table, frozen=True, kw_only=True):
     )
 
 
+class WebhookSettings(Table, frozen=True, kw_only=True):
+    """What applications are told of their mail (docs/webhooks.md)."""
+
+    #: Waits before each attempt after the first, which comes at once; then the delivery has failed.
+    retries: list[timedelta] = msgspec.field(
+        default_factory=lambda: [
+            timedelta(seconds=5),
+            timedelta(minutes=5),
+            timedelta(minutes=30),
+            *(timedelta(hours=hours) for hours in (2, 5, 10, 14, 20, 24)),
+        ]
+    )
+    #: How long an endpoint has to answer, from connecting to the end of its answer.
+    timeout: timedelta = timedelta(seconds=20)
+    #: Requests to one endpoint at once, from each processor.
+    concurrency: Positive = 16
+    #: An endpoint that has failed for so long, without one success, is disabled.
+    disable_after: timedelta = timedelta(days=5)
+    #: Destinations that may be private and need no TLS, as "host:port": for development and the own network.
+    allow_hosts: list[str] = msgspec.field(default_factory=list)
+
+
 class RetentionSettings(Table, frozen=True, kw_only=True):
     """How long rows are kept."""
 
@@ -121,6 +143,8 @@ class RetentionSettings(Table, frozen=True, kw_only=True):
     links: timedelta = timedelta(days=400)
     #: Answers to requests with an Idempotency-Key.
     idempotency_keys: timedelta = timedelta(hours=24)
+    #: What was told to webhooks, and their delivery log: for so long it can be told again.
+    webhooks: timedelta = timedelta(days=30)
 
 
 class SimulationSettings(Table, frozen=True, kw_only=True):
@@ -148,6 +172,7 @@ class Settings(Table, frozen=True, kw_only=True):
     lease: LeaseSettings = LeaseSettings()
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     simulation: SimulationSettings = SimulationSettings()
 
     @property

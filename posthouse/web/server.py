@@ -30,6 +30,7 @@ from posthouse.web.api import (
     template_views,
     templates,
 )
+from posthouse.web.api import webhooks as outgoing
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
@@ -78,6 +79,7 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         *suppression_why.routes(deps),
         *suppression_bulk.routes(deps),
         *keys.routes(deps),
+        *outgoing.routes(deps),
     ]
 
 

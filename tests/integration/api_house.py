@@ -31,6 +31,9 @@ from posthouse.intake.group import Intake
 from posthouse.intake.policy import StreamPolicy
 from posthouse.intake.rows import RowMaker
 from posthouse.intake.validate import Rules
+from posthouse.net.guard import EgressPolicy
+from posthouse.outhooks.desk import Desk
+from posthouse.outhooks.signing import SecretBox
 from posthouse.relays.base import RawCallback
 from posthouse.status.changes import Changes
 from posthouse.storage import keys, partitions
@@ -58,6 +61,8 @@ POLICIES = {
         frozenset({"news.shop.example"}), timedelta(hours=72), shows_other_recipients=False, simulated=False
     ),
 }
+#: Where endpoints may be beside the public Internet.
+WEBHOOK_HOSTS = frozenset({"127.0.0.1:8099"})
 UNLIMITED = RateLimit(per_second=1e6, burst=1_000_000)
 RULES = Rules(POLICIES, 50, check_headers, refuse_breaks)
 
@@ -238,6 +243,13 @@ async def running_api(
         composer=ComposerAside(compose_kit.composer()),
         rate_limit=limit,
         find_source=lambda job: find_source(database, job),
+        webhooks=Desk(
+            database,
+            SecretBox([bytes(32)]),
+            EgressPolicy(WEBHOOK_HOSTS),
+            secrets.token_bytes,
+            secrets.randbits,
+        ),
     )
     with closing(deps.composer):
         async with serving(deps) as base, aiohttp.ClientSession() as client:

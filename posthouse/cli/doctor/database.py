@@ -12,7 +12,8 @@ from posthouse.clock import SystemClock
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured, NotNow
 from posthouse.domain.stream import Stream
-from posthouse.storage import books, letters, partitions
+from posthouse.domain.webhook import Endpoint, EndpointStatus
+from posthouse.storage import books, letters, partitions, webhooks
 from posthouse.storage.db import Database, PoolKind, open_pool
 from posthouse.storage.doctor import Symptoms, examine
 from posthouse.storage.migrate import pending
@@ -57,6 +58,7 @@ async def _house_checks(settings: Settings, db: Database) -> list[Check]:
         *_in_hand(symptoms, settings.lease.dead_after),
         _callbacks(symptoms.oldest_callback),
         _dead_letters(dead),
+        _webhooks(await webhooks.failing(db)),
     ]
 
 
@@ -141,6 +143,22 @@ def _dead_letters(by_source: dict[str, int]) -> Check:
         counts = ", ".join(f"{source}: {count}" for source, count in by_source.items())
         return warning("dead letters", counts, "Look at them: docs/operations.md says how.")
     return ok("dead letters", "none")
+
+
+def _webhooks(troubled: Sequence[Endpoint]) -> Check:
+    """Failing is theirs to mend, but an application that hears nothing is the operator's question first."""
+    if not troubled:
+        return ok("webhooks", "none fails")
+    words = "; ".join(_trouble(one) for one in troubled[:3])
+    more = f"; and {len(troubled) - 3} more" if len(troubled) > 3 else ""
+    todo = "Mend the endpoint, then `posthouse webhooks enable ID` and `posthouse webhooks redeliver ID`."
+    return warning("webhooks", f"{words}{more}", todo)
+
+
+def _trouble(endpoint: Endpoint) -> str:
+    if endpoint.status is EndpointStatus.DISABLED:
+        return f"{endpoint.endpoint_id} is disabled: {endpoint.disabled_reason}"
+    return f"{endpoint.endpoint_id} has failed since {endpoint.failing_since}: {endpoint.last_error}"
 
 
 async def _books(db: Database) -> Check:

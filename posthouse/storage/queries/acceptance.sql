@@ -55,6 +55,11 @@ WITH jobs AS (
     INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin)
     SELECT e.job_id, e.event_id, $1, 0, 'accepted', 'house'
     FROM unnest($3::uuid[], $24::uuid[]) AS e (job_id, event_id)
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT e.job_id, e.event_id
+    FROM unnest($3::uuid[], $24::uuid[]) AS e (job_id, event_id)
+    WHERE 'accepted' = ANY (ARRAY(SELECT type FROM webhook_interest))
 ), told_booked AS (
     INSERT INTO event_ledger (day, n) VALUES ($2::date, $27::bigint)
 ), listed AS (

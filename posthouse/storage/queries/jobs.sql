@@ -47,7 +47,10 @@ WITH picked AS MATERIALIZED (
                             to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
     FROM claimed
     WHERE status <> 'SENDING'
-    RETURNING job_id
+    RETURNING job_id, event_id, type
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
 ), told_booked AS (
     INSERT INTO event_ledger (day, n)
     SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
@@ -111,7 +114,10 @@ WITH picked AS MATERIALIZED (
                             to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
     FROM claimed
     WHERE status <> 'SENDING'
-    RETURNING job_id
+    RETURNING job_id, event_id, type
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
 ), told_booked AS (
     INSERT INTO event_ledger (day, n)
     SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
@@ -177,7 +183,10 @@ WITH picked AS MATERIALIZED (
                             to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
     FROM claimed
     WHERE status <> 'SENDING'
-    RETURNING job_id
+    RETURNING job_id, event_id, type
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
 ), told_booked AS (
     INSERT INTO event_ledger (day, n)
     SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1

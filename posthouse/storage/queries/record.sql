@@ -9,15 +9,22 @@ ORDER BY job_id
 FOR NO KEY UPDATE;
 
 -- name: insert_events
--- Events of locked jobs; one that is there already changes nothing and is not returned.
-INSERT INTO email_event (job_id, event_id, attempt, type, origin, occurred_at, bounce_class, reason, relay,
-                         provider_message_id, smtp_code, enhanced_code, diagnostic, url, user_agent, machine,
-                         template_version, raw)
-SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::timestamptz[], $7::text[],
-                     $8::text[], $9::text[], $10::text[], $11::smallint[], $12::text[], $13::text[],
-                     $14::text[], $15::text[], $16::bool[], $17::int[], $18::bytea[])
-ON CONFLICT DO NOTHING
-RETURNING event_id;
+-- Events of locked jobs; one that is there already changes nothing and is not returned. What an endpoint wants
+-- waits in webhook_event to be told, committed with the event itself.
+WITH told AS (
+    INSERT INTO email_event (job_id, event_id, attempt, type, origin, occurred_at, bounce_class, reason, relay,
+                             provider_message_id, smtp_code, enhanced_code, diagnostic, url, user_agent, machine,
+                             template_version, raw)
+    SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::text[], $5::text[], $6::timestamptz[],
+                         $7::text[], $8::text[], $9::text[], $10::text[], $11::smallint[], $12::text[],
+                         $13::text[], $14::text[], $15::text[], $16::bool[], $17::int[], $18::bytea[])
+    ON CONFLICT DO NOTHING
+    RETURNING job_id, event_id, type
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
+)
+SELECT event_id FROM told;
 
 -- name: soft_bounces
 -- How many attempts of each job ended in a soft bounce. $2, $3: lowest and highest id.
@@ -84,7 +91,10 @@ WITH fit AS MATERIALIZED (
            template_version
     FROM fit
     ON CONFLICT DO NOTHING
-    RETURNING job_id, occurred_at, relay, provider_message_id
+    RETURNING job_id, event_id, occurred_at, relay, provider_message_id
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT job_id, event_id FROM told WHERE 'sent' = ANY (ARRAY(SELECT type FROM webhook_interest))
 ), moved AS (
     UPDATE email_job j
     SET status = 'SENT',

@@ -13,6 +13,7 @@ from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.rows import Moment
 from posthouse.intake.validate import Rules
+from posthouse.outhooks.desk import Desk
 from posthouse.status.changes import Changes
 from posthouse.storage.db import Database
 from posthouse.telemetry import Metrics
@@ -43,6 +44,7 @@ class ApiDeps:
     bodies: Bodies
     composer: ComposerAside
     find_source: FindSource
+    webhooks: Desk
 
     def now(self) -> datetime:
         return Moment(self.now_ms()).at
@@ -63,6 +65,7 @@ def api_deps(
     composer: ComposerAside,
     rate_limit: RateLimit,
     find_source: FindSource,
+    webhooks: Desk,
 ) -> ApiDeps:
     """The dependencies with the API's own memories around the database."""
     return ApiDeps(
@@ -79,4 +82,5 @@ def api_deps(
         bodies=Bodies(max_bytes=max_body_bytes),
         composer=composer,
         find_source=find_source,
+        webhooks=webhooks,
     )

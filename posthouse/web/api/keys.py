@@ -12,8 +12,7 @@ from litestar import delete, get, post
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, FromQuery, QueryParameter
 
-from posthouse.domain.address import parse_domain
-from posthouse.domain.errors import Forbidden, InvalidAddress, NotFound
+from posthouse.domain.errors import NotFound
 from posthouse.domain.ids import ApiKeyId
 from posthouse.domain.stream import Stream
 from posthouse.intake.plain_json import check_text
@@ -21,6 +20,7 @@ from posthouse.storage import keys
 from posthouse.storage.keys import ApiKey, KeyScope, KeySecret
 from posthouse.telemetry import log
 from posthouse.web.api.body import decode, refuse_other_than_json
+from posthouse.web.api.bounds import domains_within, more_than_the_giver, stream_within
 from posthouse.web.api.cursor import from_cursor, to_cursor
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest
@@ -92,8 +92,8 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         key, secret = await keys.create(
             deps.database,
             name=posted.name,
-            stream=_stream(posted, giver),
-            from_domains=_from_domains(posted, giver),
+            stream=stream_within(posted.stream, giver),
+            from_domains=domains_within(posted.from_domains, giver),
             now=deps.now(),
             random_bytes=secrets.token_bytes,
             scopes=_scopes(posted, giver),
@@ -127,43 +127,14 @@ def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 def _scopes(posted: PostedKey, giver: ApiKey) -> frozenset[KeyScope]:
     for i, scope in enumerate(posted.scopes):
         if scope not in giver.scopes:
-            raise _more_than_the_giver(f"the scope {scope}", f"/scopes/{i}")
+            raise more_than_the_giver(f"the scope {scope}", f"/scopes/{i}")
     return frozenset(posted.scopes)
-
-
-def _stream(posted: PostedKey, giver: ApiKey) -> Stream | None:
-    if posted.stream is None or giver.stream is None or posted.stream is giver.stream:
-        return posted.stream or giver.stream
-    raise _more_than_the_giver(f"the stream {posted.stream}", "/stream")
-
-
-def _from_domains(posted: PostedKey, giver: ApiKey) -> frozenset[str]:
-    asked = frozenset(_domain(text, f"/from_domains/{i}") for i, text in enumerate(posted.from_domains))
-    if not giver.from_domains or asked <= giver.from_domains:
-        return asked or giver.from_domains
-    raise _more_than_the_giver(f"the domain {min(asked - giver.from_domains)}", "/from_domains")
 
 
 def _sandbox(posted: PostedKey, giver: ApiKey) -> bool:
     if giver.sandbox and posted.environment is KeyEnvironment.LIVE:
-        raise _more_than_the_giver("live mail", "/environment")
+        raise more_than_the_giver("live mail", "/environment")
     return giver.sandbox or posted.environment is KeyEnvironment.TEST
-
-
-def _domain(text: str, pointer: str) -> str:
-    try:
-        return parse_domain(text)
-    except InvalidAddress as error:
-        raise InvalidAddress(error.message, pointer=pointer) from error
-
-
-def _more_than_the_giver(what: str, pointer: str) -> Forbidden:
-    return Forbidden(
-        f"A key cannot make one that may do more than itself, and this one does not have {what}. Ask with a "
-        "key that has it.",
-        code="more_than_this_key",
-        pointer=pointer,
-    )
 
 
 def _key_id(text: str) -> ApiKeyId:

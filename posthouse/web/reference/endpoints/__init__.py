@@ -3,7 +3,7 @@
 from typing import Final
 
 from posthouse.web.reference.endpoint import Endpoint
-from posthouse.web.reference.endpoints import email_list, emails, keys, suppressions, templates
+from posthouse.web.reference.endpoints import email_list, emails, keys, suppressions, templates, webhooks
 
 ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *emails.ENDPOINTS,
@@ -11,4 +11,5 @@ ENDPOINTS: Final[tuple[Endpoint, ...]] = (
     *templates.ENDPOINTS,
     *suppressions.ENDPOINTS,
     *keys.ENDPOINTS,
+    *webhooks.ENDPOINTS,
 )
