@@ -13,7 +13,7 @@ from posthouse.storage import jobs as queue
 from posthouse.storage.db import Database
 
 #: Of files that one worker holds at once, whatever number of mails it has claimed. On its way to a relay a
-#: file is also written as base64, so memory is a few times this.
+#: file is there as base64, too, and once more with its dots doubled: memory is up to four times this.
 FILES_BYTES: Final = 64_000_000
 #: Of files in mails that are handed over together: loaded in one statement, given back together.
 SET_BYTES: Final = 4_000_000
