@@ -19,6 +19,7 @@ _FILE_CONTENT = {
     "anyOf": [
         {"type": "string"},
         {"type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 255}},
+        {"type": "null"},
     ]
 }
 _TagWord = Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,256}\Z")]
@@ -40,8 +41,8 @@ class ChosenTemplate(_Posted, frozen=True, kw_only=True):
     id: str | None = None
     version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
     #: A JSON object, not taken apart before its size is known: 10 MB of "[]," are 200 MB of lists.
-    variables: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": "object"})] = msgspec.field(
-        default_factory=lambda: msgspec.Raw(b"{}")
+    variables: Annotated[msgspec.Raw, msgspec.Meta(extra_json_schema={"type": ["object", "null"]})] = (
+        msgspec.field(default_factory=lambda: msgspec.Raw(b"{}"))
     )
 
     @property
@@ -67,13 +68,13 @@ class PostedAttachment(_Posted, frozen=True, kw_only=True):
 
 
 class PostedEmail(_Posted, frozen=True, kw_only=True):
-    """The body of POST /v1/emails."""
+    """The body of POST /v1/emails. Null means the same as a field that is left out: clients send both."""
 
     sender: str = msgspec.field(name="from")
     to: str | list[str]
-    cc: str | list[str] = []
-    bcc: str | list[str] = []
-    reply_to: str | list[str] = []
+    cc: str | list[str] | None = None
+    bcc: str | list[str] | None = None
+    reply_to: str | list[str] | None = None
     subject: Annotated[str, msgspec.Meta(max_length=MAX_SUBJECT_CHARS)] | None = None
     html: str | None = None
     text: str | None = None
@@ -81,20 +82,23 @@ class PostedEmail(_Posted, frozen=True, kw_only=True):
     stream: str | None = None
     scheduled_at: _Moment | None = None
     expires_at: _Moment | None = None
-    tags: Annotated[list[PostedTag], msgspec.Meta(max_length=MAX_TAGS)] = []
-    metadata: Annotated[
-        dict[Annotated[str, msgspec.Meta(max_length=40)], Annotated[str, msgspec.Meta(max_length=500)]],
-        msgspec.Meta(max_length=50),
-    ] = {}
-    headers: Annotated[dict[str, str], msgspec.Meta(max_length=50)] = {}
-    tracking: bool = True
-    attachments: list[PostedAttachment] = []
+    tags: Annotated[list[PostedTag], msgspec.Meta(max_length=MAX_TAGS)] | None = None
+    metadata: (
+        Annotated[
+            dict[Annotated[str, msgspec.Meta(max_length=40)], Annotated[str, msgspec.Meta(max_length=500)]],
+            msgspec.Meta(max_length=50),
+        ]
+        | None
+    ) = None
+    headers: Annotated[dict[str, str], msgspec.Meta(max_length=50)] | None = None
+    tracking: bool | None = None
+    attachments: list[PostedAttachment] | None = None
     #: For mails of a batch; a mail by itself has the header Idempotency-Key, which wins.
     idempotency_key: Annotated[str, msgspec.Meta(pattern=r"\A[\x21-\x7e]{1,256}\Z")] | None = None
 
 
 def fingerprint(posted: PostedEmail) -> bytes:
-    """SHA-256 of the canonical form: keys sorted, no white space, what was left out as its default.
+    """SHA-256 of the canonical form: keys sorted, no white space, what is empty as if it had been left out.
 
     Raises msgspec.DecodeError for variables that are not JSON.
     """
@@ -102,11 +106,24 @@ def fingerprint(posted: PostedEmail) -> bytes:
     template = posted.template
     if template is not None:
         variables = msgspec.json.decode(template.variables)
+        variables = {} if variables is None else variables
         template = msgspec.structs.replace(template, variables=msgspec.Raw(b"{}"))
-    bare = [msgspec.structs.replace(file, content=msgspec.Raw(b"null")) for file in posted.attachments]
-    plain = msgspec.structs.replace(posted, template=template, attachments=bare, idempotency_key=None)
+    files = posted.attachments or ()
+    plain = msgspec.structs.replace(
+        posted,
+        cc=posted.cc or None,
+        bcc=posted.bcc or None,
+        reply_to=posted.reply_to or None,
+        tags=posted.tags or None,
+        metadata=posted.metadata or None,
+        headers=posted.headers or None,
+        tracking=posted.tracking is not False,
+        template=template,
+        attachments=[msgspec.structs.replace(file, content=msgspec.Raw(b"null")) for file in files],
+        idempotency_key=None,
+    )
     digest = hashlib.sha256(msgspec.json.encode([plain, variables], order="sorted"))
-    for file in posted.attachments:
+    for file in files:
         digest.update(_digest_of(file.content))
     return digest.digest()
 

@@ -71,10 +71,10 @@ def validate(
         expires_at=_expiry(posted, due_at, policy),
         expiry_given=posted.expires_at is not None,
         scheduled_at=scheduled_at,
-        tags=tuple((tag.name, tag.value) for tag in posted.tags),
+        tags=tuple((tag.name, tag.value) for tag in posted.tags or ()),
         metadata=_metadata(posted),
         headers=_headers(posted, rules),
-        tracked=posted.tracking,
+        tracked=posted.tracking is not False,
         sandbox=key.sandbox,
     )
 
@@ -188,7 +188,7 @@ def _expiry(posted: PostedEmail, due_at: datetime, policy: StreamPolicy) -> date
 
 
 def _headers(posted: PostedEmail, rules: Rules) -> tuple[tuple[str, str], ...]:
-    headers = tuple(posted.headers.items())
+    headers = tuple((posted.headers or {}).items())
     for name, value in headers:
         check_text(name, "/headers")
         check_text(value, "/headers")
@@ -226,6 +226,8 @@ def _body(posted: PostedEmail, template: KnownTemplate | None) -> OwnContent | T
 def _variables(template: ChosenTemplate, required: frozenset[str]) -> JsonObject:
     pointer = "/template/variables"
     raw = bytes(template.variables)
+    if raw == b"null":
+        raw = b"{}"
     if len(raw) > MAX_VARIABLES_BYTES:
         raise InvalidInput(
             f"The variables are larger than {MAX_VARIABLES_BYTES // 1024} KiB.",
@@ -243,12 +245,16 @@ def _metadata(posted: PostedEmail) -> JsonObject | None:
     return JsonObject(check_json(posted.metadata, "/metadata")) if posted.metadata else None
 
 
-def _count(value: str | list[str]) -> int:
+def _count(value: str | list[str] | None) -> int:
+    if value is None:
+        return 0
     return 1 if isinstance(value, str) else len(value)
 
 
-def _mailboxes(value: str | list[str], pointer: str, rules: Rules) -> list[tuple[str, Mailbox]]:
+def _mailboxes(value: str | list[str] | None, pointer: str, rules: Rules) -> list[tuple[str, Mailbox]]:
     """Each with its pointer: the field's own if it is one text, else with its place in the list."""
+    if value is None:
+        return []
     if isinstance(value, str):
         return [(pointer, _mailbox(value, pointer, rules))]
     return [(f"{pointer}/{i}", _mailbox(text, f"{pointer}/{i}", rules)) for i, text in enumerate(value)]

@@ -177,3 +177,67 @@ async def test_batches_that_share_keys_do_not_wait_for_each_other_for_ever(api: 
     receipts = await asyncio.gather(*(sent(api, mails) for mails in [forward, forward[::-1]] * 5))
     assert len({item.id for receipt in receipts for item in receipt.data}) == len(keys)
     assert await wire.value(int, "jobs") == len(keys)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+async def test_half_a_character_in_one_mail_costs_the_others_nothing(api: ApiHouse, wrapped: bool) -> None:
+    mails = [
+        mail(1),
+        mail(2, text="half \ud800"),
+        mail(3, text="whole \U0001f600 \\ud800"),
+        mail(4, text="\udc00"),
+    ]
+    body = json.dumps({"emails": mails} if wrapped else mails).encode()
+    answer = await api.call("POST", "/v1/emails/batch", raw=body, headers=PERMISSIVE)
+    receipt = msgspec.json.decode(answer.body, type=BatchReceipt)
+    assert [(problem.index, problem.code) for problem in receipt.errors] == [
+        (1, "invalid_text"),
+        (3, "invalid_text"),
+    ]
+    shown = [(await api.call("GET", f"/v1/emails/{item.id}?include=content")).json() for item in receipt.data]
+    assert [view["to"] for view in shown] == [["p1@inbox.test"], ["p3@inbox.test"]]
+    assert msgspec.convert(shown[1]["content"], dict[str, object])["text"] == "whole \U0001f600 \\ud800"
+    strict = await api.call("POST", "/v1/emails/batch", raw=body)
+    assert (strict.status, strict.code, strict.pointer) == (
+        422,
+        "invalid_text",
+        "/emails/1" if wrapped else "/1",
+    )
+
+
+#: What SDKs write for what their user left out.
+NULLS = dict.fromkeys(
+    (
+        *("cc", "bcc", "reply_to", "html", "template", "stream", "scheduled_at", "expires_at", "tags"),
+        *("metadata", "headers", "tracking", "attachments", "idempotency_key"),
+    )
+)
+
+
+async def test_null_is_the_same_as_left_out(api: ApiHouse) -> None:
+    key = {"idempotency-key": "order-4711"}
+    with_nulls = await api.call("POST", "/v1/emails", mail(1, **NULLS), headers=key)
+    assert with_nulls.status == 202, with_nulls.body
+    assert (await api.call("POST", "/v1/emails", mail(1), headers=key)).body == with_nulls.body
+    receipt = await sent(api, [mail(2, **NULLS), mail(3, idempotency_key="once"), mail(3, **NULLS)])
+    assert len(receipt.data) == 3
+    shown = (await api.call("GET", f"/v1/emails/{receipt.data[0].id}?include=content")).json()
+    plain = (await api.call("GET", f"/v1/emails/{receipt.data[1].id}?include=content")).json()
+    for field in ("cc", "reply_to", "tags", "metadata", "stream", "scheduled_at"):
+        assert shown[field] == plain[field]
+    required = await api.call("POST", "/v1/emails", mail(1, to=None))
+    assert (required.status, required.pointer) == (422, "/to")
+
+
+async def test_null_is_left_out_in_a_template_and_an_attachment_too(api: ApiHouse) -> None:
+    template = {"key": "welcome", "subject": "Hi", "html": "<p>Hi</p>", "publish": True}
+    assert (await api.call("POST", "/v1/templates", template)).status == 201
+    nothing = dict.fromkeys(("path", "url", "content_type", "content_id", "inline_content_id", "disposition"))
+    posted = mail(
+        1,
+        template={"key": "welcome", "id": None, "version": None, "variables": None},
+        attachments=[{"filename": "a.txt", "content": "eA==", **nothing}],
+        text=None,
+        subject=None,
+    )
+    assert (await api.call("POST", "/v1/emails", posted)).status == 202

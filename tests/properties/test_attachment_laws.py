@@ -43,7 +43,7 @@ def read(**fields: object) -> NewFile:
 def _read(posted: Sequence[object]) -> tuple[NewFile, ...]:
     body = {"from": "a@shop.example", "to": "b@inbox.test", "attachments": posted}
     email = msgspec.json.decode(json.dumps(body), type=PostedEmail)
-    return asyncio.run(read_attachments(email.attachments, _ROOM))
+    return asyncio.run(read_attachments(email.attachments or [], _ROOM))
 
 
 @given(st.binary(min_size=1, max_size=100), st.booleans())

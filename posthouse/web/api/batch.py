@@ -1,7 +1,7 @@
 """POST /v1/emails/batch: up to 500 mails in one request and one transaction."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -20,7 +20,7 @@ from posthouse.intake.posted import PostedEmail, fingerprint
 from posthouse.intake.submission import Entry, Idempotency, Receipt, Result, Submission
 from posthouse.storage.acceptance import Promise
 from posthouse.storage.keys import ApiKey, KeyScope
-from posthouse.web.api.body import decode, refuse_other_than_json
+from posthouse.web.api.body import HalfACharacter, decode, refuse_other_than_json, with_whole_characters
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest, HttpError
 from posthouse.web.api.sending import answer, found_good, idempotency_key_of, idempotency_of
@@ -130,7 +130,7 @@ def _validation(request: ApiRequest) -> Validation:
 
 def items_of(body: bytes) -> list[Item]:
     """The mails of a body, each decoded by itself. Raises InvalidInput for a body that is no batch."""
-    decoded = decode(body, _read_batch)
+    decoded, whole = _read(body)
     raw, base = (decoded.emails, "/emails") if isinstance(decoded, _Wrapped) else (decoded, "")
     if not raw:
         raise InvalidInput("A batch has at least one mail.", code="empty_batch", pointer=base)
@@ -140,11 +140,32 @@ def items_of(body: bytes) -> list[Item]:
             code="too_many_emails",
             pointer=base,
         )
-    return [_item(f"{base}/{index}", mail) for index, mail in zip(count(), raw, strict=False)]
+    mails = _as_written(raw, whole, body)
+    return [_item(f"{base}/{index}", mail) for index, mail in zip(count(), mails, strict=False)]
 
 
-def _item(pointer: str, raw: msgspec.Raw) -> Item:
-    body = bytes(raw)
+def _read(body: bytes) -> tuple[list[msgspec.Raw] | _Wrapped, bytes]:
+    """The batch, and what it was read from: half a character in one mail costs the others nothing."""
+    try:
+        return decode(body, _read_batch), body
+    except HalfACharacter:
+        whole = with_whole_characters(body)
+        return decode(whole, _read_batch), whole
+
+
+def _as_written(mails: Iterable[msgspec.Raw], whole: bytes, body: bytes) -> Iterator[bytes]:
+    """Each mail as it stands in the body, where it stands in `whole`."""
+    if whole is body:
+        yield from (bytes(mail) for mail in mails)
+        return
+    start = 0
+    for read in map(bytes, mails):
+        start = whole.index(read, start)
+        yield body[start : start + len(read)]
+        start += len(read)
+
+
+def _item(pointer: str, body: bytes) -> Item:
     try:
         email = decode(body, _read_mail)
         return Item(pointer, body, email, idempotency_of(email, email.idempotency_key))

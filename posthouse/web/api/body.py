@@ -1,7 +1,6 @@
 """Request bodies: read within bounds, and decoded with a pointer to what is wrong."""
 
 import asyncio
-import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +20,19 @@ _ROOM_BYTES = 128_000_000  # for the bodies of all requests together
 
 _WHERE = re.compile(r" - at (?:`key` in )?`\$(?P<path>[^`]*)`\Z")
 _STEP = re.compile(r"\.([A-Za-z0-9_]+)|\[(\d+)\]|\[\.\.\.\]")
+#: The escape of a surrogate without its other half.
+_HALF = re.compile(
+    rb"\\u(?:[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2}\\u)[dD][c-fC-F][0-9a-fA-F]{2})"
+)
+_skip = msgspec.json.Decoder(msgspec.Raw).decode
 _FIELD = re.compile(r"(?P<what>unknown|missing required) field `(?P<name>.{0,100})", re.DOTALL)
+
+
+class HalfACharacter(InvalidInput):
+    """JSON in all but this: a text that UTF-8 cannot express."""
+
+    code = "invalid_text"
 
 
 class Bodies:
@@ -131,10 +142,8 @@ def decode(body: bytes, decoder: msgspec.json.Decoder[T]) -> T:
             HTTPStatus.BAD_REQUEST, "This JSON is nested too deep.", code="nested_too_deep"
         ) from error
     except ValueError as error:
-        if _only_half_a_character(body):
-            raise InvalidInput(
-                "A text holds half a character (a lone surrogate).", code="invalid_text"
-            ) from error
+        if _is_json(with_whole_characters(body)):
+            raise HalfACharacter("A text holds half a character (a lone surrogate).") from error
         raise HttpError(
             HTTPStatus.BAD_REQUEST, f"The body is not JSON: {error}.", code="malformed_json"
         ) from error
@@ -158,12 +167,19 @@ def _declared_length(request: ApiRequest) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
-def _only_half_a_character(body: bytes) -> bool:
-    """Whether JSON's grammar is kept and a lone surrogate is all that is wrong."""
-    if b"\\ud" not in body.lower():
-        return False
+def with_whole_characters(body: bytes) -> bytes:
+    """Each half of a character (a lone surrogate, written as an escape) is another character instead, of the
+    same length, so that all else stands where it stood."""
+    if b"\0" in body or (b"\\ud" not in body and b"\\uD" not in body):  # no JSON, or nothing to find
+        return body
+    # Escaped backslashes are put aside: what follows one may look like an escape.
+    aside = body.replace(rb"\\", b"\0\0")
+    return _HALF.sub(rb"\\ufffd", aside).replace(b"\0\0", rb"\\")
+
+
+def _is_json(body: bytes) -> bool:
     try:
-        json.loads(body)
+        _skip(body)
     except (ValueError, RecursionError):
         return False
     return True
