@@ -6,15 +6,22 @@ from typing import assert_never
 
 from posthouse.app.composer import message_id_domain
 from posthouse.app.vendors.base import VendorAccount
+from posthouse.app.vendors.postmark import PostmarkVendor
 from posthouse.app.vendors.sendgrid import SendGridVendor
 from posthouse.app.vendors.smtp import SmtpVendor
 from posthouse.clock import Clock
 from posthouse.compose.headers import message_id
-from posthouse.config import SendGridAccountSettings, Settings, SmtpAccountSettings
+from posthouse.config import (
+    PostmarkAccountSettings,
+    SendGridAccountSettings,
+    Settings,
+    SmtpAccountSettings,
+)
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
 from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
 from posthouse.relays.sandbox import SandboxCallbacks
+from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
 from posthouse.simulator.settings import SimulatorSettings
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
@@ -30,6 +37,8 @@ def vendor_account(account: RelayAccount, settings: Settings) -> VendorAccount:
             return SmtpVendor(account, table)
         case SendGridAccountSettings():
             return SendGridVendor(account, table)
+        case PostmarkAccountSettings():
+            return PostmarkVendor(account, table)
         case _:
             assert_never(table)
 
@@ -101,6 +110,7 @@ def simulation(settings: Settings) -> SimulatorSettings:
         keep_bodies=knobs.keep_bodies,
         smtp=tuple(side for side in sides if isinstance(side, SimulatedSmtp)),
         sendgrid=tuple(side for side in sides if isinstance(side, SimulatedSendGrid)),
+        postmark=tuple(side for side in sides if isinstance(side, SimulatedPostmark)),
     )
 
 

@@ -14,6 +14,7 @@ from posthouse.config.load import (
     settings_from,
 )
 from posthouse.config.relays import (
+    PostmarkAccountSettings,
     RelaySettings,
     SendGridAccountSettings,
     SmtpAccountSettings,
@@ -41,6 +42,7 @@ __all__ = [
     "HouseSettings",
     "KafkaSettings",
     "LeaseSettings",
+    "PostmarkAccountSettings",
     "RelaySettings",
     "RetentionSettings",
     "RetrySettings",

@@ -45,4 +45,35 @@ class SendGridAccountSettings(Table, frozen=True, kw_only=True, tag="sendgrid", 
     simulator: bool = False
 
 
-RelaySettings = SmtpAccountSettings | SendGridAccountSettings
+class PostmarkAccountSettings(Table, frozen=True, kw_only=True, tag="postmark", tag_field="kind"):
+    """[relays.NAME] with kind = "postmark": one message stream of a Postmark server."""
+
+    #: Name of the environment variable that holds the server token.
+    server_token_env: str = ""
+    #: File that holds the server token.
+    server_token_file: str = ""
+    #: Its ID. Marketing mail goes by a stream of type Broadcasts.
+    message_stream: str = "outbound"
+    #: Where Postmark's API is.
+    base_url: str = "https://api.postmarkapp.com"
+    #: The user in the webhook's Basic auth. Postmark signs nothing: a password or a secret header is needed.
+    webhook_user: str = ""
+    #: Name of the environment variable that holds that user's password.
+    webhook_password_env: str = ""
+    #: File that holds that user's password.
+    webhook_password_file: str = ""
+    #: Name of a header that the webhook was given, as X-Posthouse-Hook.
+    webhook_header: str = ""
+    #: Name of the environment variable that holds the header's secret value.
+    webhook_secret_env: str = ""
+    #: File that holds the header's secret value.
+    webhook_secret_file: str = ""
+    #: Marketing mails in one request, at most 500. If its answer does not come, all of them are in doubt.
+    max_batch: Positive = 500
+    #: Requests of one worker under way at a time.
+    max_concurrency: Positive = 64
+    #: The server is ours: it may be at a private address and be mailed at reserved domains.
+    simulator: bool = False
+
+
+RelaySettings = SmtpAccountSettings | SendGridAccountSettings | PostmarkAccountSettings

@@ -17,11 +17,13 @@ from posthouse.simulator.http_listener import HttpListener
 from posthouse.simulator.ledger import Ledger, Via
 from posthouse.simulator.loopback import LoopbackBrowser
 from posthouse.simulator.people import Agenda
+from posthouse.simulator.postmark_relay import postmark_side, postmark_view
 from posthouse.simulator.postoffice import PostOffice
 from posthouse.simulator.providers import DEFAULT_TABLE, Providers
 from posthouse.simulator.sendgrid_relay import sendgrid_side, sendgrid_view
 from posthouse.simulator.settings import (
     HttpAccount,
+    PostmarkAccount,
     SendGridAccount,
     SimulatorSettings,
     SmtpAccount,
@@ -36,7 +38,7 @@ from posthouse.simulator.world import HttpSide, World
 _DRAIN_SECONDS = 1.0  # for the webhooks' last words
 
 #: How mails are shown that did not come as MIME.
-VIEWS: Final[Views] = {Via.SENDGRID: sendgrid_view}
+VIEWS: Final[Views] = {Via.SENDGRID: sendgrid_view, Via.POSTMARK: postmark_view}
 
 
 class Endpoints(msgspec.Struct, frozen=True):
@@ -105,6 +107,8 @@ def _http_side(world: World, account: HttpAccount) -> HttpSide:
     match account:
         case SendGridAccount():
             return sendgrid_side(world, account)
+        case PostmarkAccount():
+            return postmark_side(world, account)
         case _:
             assert_never(account)
 

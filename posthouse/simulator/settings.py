@@ -68,8 +68,36 @@ class SendGridAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     habits: WebhookHabits = WebhookHabits()
 
 
+#: One record in a call. The waits are those that Postmark publishes for calls it makes again.
+POSTMARK_HABITS = WebhookHabits(
+    batch_max=1,
+    in_flight=16,
+    retry_waits=(60, 300, 600, 600, 600, 900, 1800, 3600, 7200, 21_600),
+)
+
+
+class PostmarkAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A server of Postmark's API, on a port of its own (0: any free one).
+
+    Its webhook brings the user and password, the header, or both. `credits` mails are taken, and then none;
+    None: any number. `webhook_url` None: no webhooks.
+    """
+
+    name: str
+    server_token: str
+    webhook_url: str | None = None
+    webhook_user: str = ""
+    webhook_password: str = ""
+    webhook_header: str = ""
+    webhook_secret: str = ""
+    streams: tuple[str, ...] = ("outbound", "broadcast")
+    credits: int | None = None
+    port: int = 0
+    habits: WebhookHabits = POSTMARK_HABITS
+
+
 #: Every account that is reached over HTTP.
-HttpAccount: TypeAlias = SendGridAccount
+HttpAccount: TypeAlias = SendGridAccount | PostmarkAccount
 
 
 class SmtpSecurity(StrEnum):
@@ -107,13 +135,14 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     agenda_max: int = 500_000  # things that people still mean to do; more are left undone, and counted
     visitors: int = 32  # people and machines at work at the same time
     sendgrid: tuple[SendGridAccount, ...] = ()
+    postmark: tuple[PostmarkAccount, ...] = ()
     smtp: tuple[SmtpAccount, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
     providers_path: Path | None = None
 
     @property
     def http_accounts(self) -> tuple[HttpAccount, ...]:
-        return (*self.sendgrid,)
+        return (*self.sendgrid, *self.postmark)
 
     @property
     def ledger_path(self) -> Path:

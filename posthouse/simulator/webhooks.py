@@ -25,7 +25,7 @@ _SOONEST_FLUSH = 0.02
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """One event as it goes out. `repeat`: a second copy, which is not counted again."""
+    """One event as it goes out. `repeat`: a second copy, or more words about it; not counted again."""
 
     kind: EventKind
     ref: MailRef
@@ -123,7 +123,8 @@ class Webhook:
 
     def send(self, event: WebhookEvent, happens_at: float) -> None:
         """Sends an event some time after it happens (event loop's clock), and perhaps once more."""
-        self._log.record(event.kind, Stage.DECIDED, event.ref)
+        if not event.repeat:
+            self._log.record(event.kind, Stage.DECIDED, event.ref)
         late = self._rng.random() < self._habits.late_share
         held_back = self._rng.random() * self._habits.disorder + (self._habits.late_by if late else 0.0)
         at = happens_at + held_back * self._scale

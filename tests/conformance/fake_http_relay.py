@@ -38,6 +38,8 @@ class FakeHttpRelay(ABC):
         self.raw_answers: dict[str, bytes] = {}
         self.requests: list[Request] = []
         self.asides: list[Request] = []  # that hand over no mail
+        self.asides_hang = False
+        self.raw_aside: bytes | None = None  # to every one of them, before the line is closed
         self.begun = 0  # mails
         self.connections = 0
         self._server: asyncio.Server | None = None
@@ -112,10 +114,14 @@ class FakeHttpRelay(ABC):
         request = Request(head.strip(), start + await reader.readexactly(length - len(start)))
         aside = self.aside(request)
         if aside is not None:
-            writer.write(aside)
+            if self.asides_hang:
+                await self._note(self.asides, request)
+                await reader.read()
+                return False
+            writer.write(aside if self.raw_aside is None else self.raw_aside)
             await writer.drain()
             await self._note(self.asides, request)
-            return True
+            return self.raw_aside is None
         return await self._hand_over(request, reader, writer)
 
     async def _hand_over(

@@ -4,6 +4,7 @@ import json
 
 from fake_http_relay import THROTTLE_HINT, FakeHttpRelay, Request, http
 from relay_laws import Fault
+from yarl import URL
 
 INACTIVE = (
     "You tried to send to recipient(s) that have been marked as inactive. Found inactive addresses: "
@@ -24,6 +25,20 @@ STATUS = {None: "200 OK", Fault.TROUBLE: "503 Service Unavailable"}
 class FakePostmark(FakeHttpRelay):
     batch_answer: bytes | None = None  # to every batch, instead of its own
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.records: list[dict[str, object]] = []  # what its search has
+
+    def aside(self, request: Request) -> bytes | None:
+        """The outbound search, by job and message stream."""
+        asked = URL(request.path)
+        if asked.path != "/messages/outbound":
+            return None
+        if "count" not in asked.query or "offset" not in asked.query:
+            return http("422 Unprocessable Entity", refusal(700, "Parameter 'count' is required."))
+        found = [record for record in self.records if _is_asked_for(record, asked)]
+        return http("200 OK", search(found[: int(asked.query["count"])], len(found)))
+
     def recipients(self, request: Request) -> list[str]:
         return [mail["To"].rpartition("<")[2].rstrip(">") for mail in mails(request)]
 
@@ -38,6 +53,34 @@ class FakePostmark(FakeHttpRelay):
         if isinstance(request.json, list):
             return self.batch_answer or http("200 OK", json.dumps(said).encode())
         return http(STATUS.get(faults[0], "422 Unprocessable Entity"), json.dumps(said[0]).encode())
+
+
+def _is_asked_for(record: dict[str, object], asked: URL) -> bool:
+    carried = record["Metadata"]
+    assert isinstance(carried, dict)
+    wanted = {
+        key.removeprefix("metadata_"): value
+        for key, value in asked.query.items()
+        if key.startswith("metadata_")
+    }
+    in_stream = record["MessageStream"] == asked.query.get("messagestream", "outbound")
+    return in_stream and all(carried.get(key) == value for key, value in wanted.items())
+
+
+def search(messages: list[dict[str, object]], total: int) -> bytes:
+    return json.dumps({"TotalCount": total, "Messages": messages}).encode()
+
+
+def record(message_id: str, job: str, attempt: str, stream: str = "letters") -> dict[str, object]:
+    """A mail as the outbound search shows it."""
+    return {
+        "MessageID": message_id,
+        "MessageStream": stream,
+        "Status": "Sent",
+        "ReceivedAt": "2026-03-01T00:00:00.1234567-05:00",
+        "Recipients": ["ann@example.org"],
+        "Metadata": {"posthouse_job": job, "posthouse_attempt": attempt},
+    }
 
 
 def mails(request: Request) -> list[dict[str, str]]:

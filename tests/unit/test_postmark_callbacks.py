@@ -76,7 +76,8 @@ def test_a_click_has_its_link_and_an_open_has_none() -> None:
     ("kind", "details", "bounce_class"),
     [
         ("HardBounce", "smtp;550 5.7.1 refused by policy", BounceClass.BLOCK),
-        ("HardBounce", "smtp;550 5.5.0 protocol", BounceClass.BLOCK),
+        ("HardBounce", "smtp;550 5.5.4 protocol", BounceClass.BLOCK),
+        ("HardBounce", "smtp;550 5.5.0 mailbox unavailable (S2017062302)", BounceClass.HARD),
         ("HardBounce", "smtp;554 5.1.8 sender's domain", BounceClass.BLOCK),
         ("HardBounce", "smtp;550 5.1.10 no mail for this domain", BounceClass.HARD),
         ("HardBounce", "smtp;550 no such user", BounceClass.HARD),

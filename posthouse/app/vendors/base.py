@@ -1,6 +1,7 @@
 """One account of the configuration, with everything that its vendor's adapter makes of it."""
 
 import random
+from dataclasses import replace
 from typing import Final, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
@@ -58,11 +59,11 @@ class VendorAccount(Protocol):
         ...
 
 
-def http_client(base_url: str, *, simulated: bool) -> HttpClient:
+def http_client(base_url: str, *, simulated: bool, reply_bytes: int = LIMITS.reply_bytes) -> HttpClient:
     """A client for one vendor's API. Only a simulated one may be at a private address."""
     parts = urlsplit(base_url)
     allowed = frozenset({f"{parts.hostname}:{parts.port}"}) if simulated else frozenset()
-    return HttpClient(EgressPolicy(allowed), LIMITS)
+    return HttpClient(EgressPolicy(allowed), replace(LIMITS, reply_bytes=reply_bytes))
 
 
 def port_of(base_url: str) -> int:

@@ -15,6 +15,7 @@ class DemoRelay(StrEnum):
 
     SMTP = "smtp"
     SENDGRID = "sendgrid"
+    POSTMARK = "postmark"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ _SILENT: Final = frozenset({EventType.DELIVERED, EventType.COMPLAINED, EventType
 NEVER_HEARD: Final[Mapping[DemoRelay, frozenset[EventType]]] = {
     DemoRelay.SMTP: _SILENT,
     DemoRelay.SENDGRID: frozenset(),
+    DemoRelay.POSTMARK: frozenset(),
 }
 
 
@@ -113,6 +115,11 @@ tls = "none"'''
             return f'''base_url = "http://127.0.0.1:{account.port}"
 api_key_file = "{secrets}.key"
 webhook_key_file = "{secrets}.pub"'''
+        case DemoRelay.POSTMARK:
+            return f'''base_url = "http://127.0.0.1:{account.port}"
+server_token_file = "{secrets}.key"
+webhook_user = "posthouse"
+webhook_password_file = "{secrets}.password"'''
         case _:
             assert_never(account.kind)
 

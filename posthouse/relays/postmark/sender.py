@@ -8,16 +8,14 @@ Postmark has no idempotency key; it can be asked afterwards.
 import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeGuard, assert_never
 
 from yarl import URL
 
 from posthouse.clock import Clock
-from posthouse.domain.errors import Misconfigured
 from posthouse.domain.event import BounceClass
-from posthouse.domain.ids import RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.domain.stream import Stream
 from posthouse.failpoints import failpoint
@@ -35,6 +33,7 @@ from posthouse.relays.base import (
     TryLater,
 )
 from posthouse.relays.http import NoSlot, Slots, clean, retry_after, without_reply
+from posthouse.relays.postmark.account import PostmarkAccount, base_url, headers
 from posthouse.relays.postmark.replies import (
     ReplyClass,
     Said,
@@ -51,7 +50,6 @@ from posthouse.relays.postmark.request import (
     request_body,
 )
 
-_PRINTABLE = re.compile(r"[!-~]+")
 _UUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _NO_ID = "00000000-0000-0000-0000-000000000000"
 
@@ -62,34 +60,12 @@ CAPABILITIES: Final = Capabilities(
     shows_other_recipients=False,
     keeps_message_id=True,
     reports_acceptance=False,
-    can_be_asked=False,
+    can_be_asked=True,
     own_return_path=False,
 )
 
 #: What a batch of 500 answers has about 130 KB, each refused at length twice that.
 REPLY_BYTES: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PostmarkAccount:
-    """How to send by one server of an account. `slot_wait` (seconds): how long a claimed mail may wait for a
-    free slot."""
-
-    account: RelayAccount
-    server_token: str = field(repr=False)
-    message_stream: str = "outbound"
-    base_url: str = "https://api.postmarkapp.com"
-    max_batch: int = MAX_BATCH
-    max_concurrency: int = 64
-    slot_wait: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not _PRINTABLE.fullmatch(self.server_token):
-            raise Misconfigured(
-                f"relays.{self.account}: the server token is missing or is not printable ASCII."
-            )
-        if not 1 <= self.max_batch <= MAX_BATCH:
-            raise Misconfigured(f"relays.{self.account}: a batch has 1 to {MAX_BATCH} mails.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,14 +84,9 @@ class PostmarkRelay:
         self._client = client
         self._clock = clock
         self._settings = settings
-        base = _base_url(settings)
+        base = base_url(settings)
         self._one_url, self._batch_url = base / "email", base / "email/batch"
-        self._headers = {
-            "X-Postmark-Server-Token": settings.server_token,
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "User-Agent": "posthouse",
-        }
+        self._headers = headers(settings)
         self._slots = Slots(settings.max_concurrency, wait=settings.slot_wait)
 
     async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
@@ -294,13 +265,3 @@ def _outcomes_of(end: list[Outcome] | BaseException, mails: int) -> list[Outcome
 def _is_message_id(text: str | None) -> TypeGuard[str]:
     """Refused mails of a batch may have an id of zeros."""
     return text is not None and _UUID.fullmatch(text) is not None and text != _NO_ID
-
-
-def _base_url(settings: PostmarkAccount) -> URL:
-    try:
-        url = URL(settings.base_url)
-    except ValueError as error:
-        raise Misconfigured(f"relays.{settings.account}: base_url is not a URL: {error}.") from error
-    if url.scheme not in ("http", "https") or not url.host or url.user or url.query_string or url.fragment:
-        raise Misconfigured(f"relays.{settings.account}: base_url must be like https://api.postmarkapp.com.")
-    return url
