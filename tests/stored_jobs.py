@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from uuid import UUID
 from posthouse.domain.ids import AddressKey, EventId, InstanceId, JobId, MessageId, day_of, uuid7
 from posthouse.domain.job import Status
 from posthouse.domain.stream import Stream
+from posthouse.status.apply import Policy
+from posthouse.status.changes import Changes
 from posthouse.storage import books, leases
 from posthouse.storage.acceptance import Books, NewJob, accept_jobs
 from posthouse.storage.db import Database, Wire, open_wire
@@ -139,6 +142,19 @@ def _row(job_id: JobId, letter: Letter, at: datetime, n: int) -> NewJob:
         expiry_given=letter.expiry_given,
         sandbox=letter.sandbox,
     )
+
+
+async def cancel(db: Database, ids: Sequence[JobId]) -> None:
+    await _changes(db).cancel(ids, "asked", datetime.now(UTC))
+
+
+async def reschedule(db: Database, ids: Sequence[JobId], wait: timedelta) -> None:
+    due_at = datetime.now(UTC) + wait
+    await _changes(db).reschedule(ids, due_at, due_at)
+
+
+def _changes(db: Database) -> Changes:
+    return Changes(db, Policy((), {}), random.Random(1))
 
 
 class Eyes:

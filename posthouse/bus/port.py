@@ -30,8 +30,18 @@ class JobSource(Protocol):
         Everything but `in_hand`; returns how many."""
         ...
 
+    def done(self, held: Sequence[Held]) -> None:
+        """Nothing of these is in hand any more, and what became of them is committed. Called after `release`
+        too."""
+        ...
+
     async def wait(self, timeout: float) -> None:
         """Return when a hint says that jobs may be due, or after `timeout` seconds."""
+        ...
+
+    async def leave(self) -> None:
+        """Take nothing any more: what this worker would have been given is for the others from now on. What
+        is in hand stays so, and is still `done` or released. Does not fail."""
         ...
 
     def pause(self) -> None:

@@ -75,8 +75,14 @@ class PostgresJobs:
     async def disown(self, in_hand: Collection[Held]) -> int:
         return await jobs.disown(self._db, self._worker, in_hand)
 
+    def done(self, held: Sequence[Held]) -> None:
+        """The rows say all there is to know."""
+
     async def wait(self, timeout: float) -> None:
         await self._ear.wait(timeout)
+
+    async def leave(self) -> None:
+        self.pause()
 
     def pause(self) -> None:
         self._paused = True
@@ -110,8 +116,14 @@ class QuarantinedJobs:
     async def disown(self, in_hand: Collection[Held]) -> int:
         return await jobs.disown(self._db, self._worker, in_hand)
 
+    def done(self, held: Sequence[Held]) -> None:
+        """The rows say all there is to know."""
+
     async def wait(self, timeout: float) -> None:
         await asyncio.sleep(timeout)
+
+    async def leave(self) -> None:
+        self.pause()
 
     def pause(self) -> None:
         self._paused = True

@@ -30,10 +30,11 @@ class KafkaSettings(Table, frozen=True, kw_only=True):
     #: For static membership: a name of this process that no other of its role has. With it a restart within
     #: session_timeout moves no partitions. POSTHOUSE_KAFKA_INSTANCE wins.
     instance: str = ""
-    #: A member of a consumer group that is not heard of for so long loses its partitions.
-    session_timeout: timedelta = timedelta(seconds=45)
-    #: A member that asks for no records for so long loses its partitions.
-    max_poll_interval: timedelta = timedelta(minutes=5)
+    #: A member of a consumer group that is not heard of for so long loses its partitions: so long the mail of
+    #: a killed worker's partitions waits. Brokers take 6s and more, unless they are told otherwise.
+    session_timeout: timedelta = timedelta(seconds=6)
+    #: A process that hangs for so long loses its partitions; one whose relays are slow does not.
+    max_poll_interval: timedelta = timedelta(seconds=15)
     #: Name of the environment variable that holds the password for SASL.
     sasl_password_env: str = ""
     #: File that holds the password for SASL.

@@ -46,6 +46,7 @@ class Worker:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
             await _cancel(claiming, stopping)
+            await self._source.leave()
             await self._drain()
             await self._disown_unsure()
         for end in (self._crash, claiming):
@@ -87,10 +88,13 @@ class Worker:
             return []
 
     async def _give_back(self, jobs: Sequence[ClaimedJob]) -> None:
+        held = [job.held for job in jobs]
         try:
-            await self._source.release([job.held for job in jobs], None)
+            await self._source.release(held, None)
         except NotNow:
             self._claim_unsure = True
+        else:
+            self._source.done(held)
 
     async def _disown_unsure(self) -> None:
         """The last chance for claims that this worker does not know of; else the sweeper finds them."""
@@ -117,7 +121,9 @@ class Worker:
                 self._crash.set_exception(error)
 
     def _finished(self, jobs: Sequence[ClaimedJob]) -> None:
-        self._in_hand.difference_update(job.held for job in jobs)
+        held = [job.held for job in jobs]
+        self._source.done(held)
+        self._in_hand.difference_update(held)
         self._slots.give_back(len(jobs))
 
     async def _drain(self) -> None:

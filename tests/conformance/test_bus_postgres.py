@@ -16,10 +16,12 @@ from stored_jobs import (
     Stored,
     StoredEvent,
     accept,
+    cancel,
     enlisted,
     make_today,
     new_worker,
     open_eyes,
+    reschedule,
     residual,
 )
 
@@ -38,6 +40,8 @@ from posthouse.storage.sql import Queries
 class Jobs:
     """JobSourceHarness: each source as a process of its own would have it, on one pool."""
 
+    one_order = True
+
     def __init__(self, db: Database, listener: Listener, hints: PostgresHints, eyes: Eyes) -> None:
         self.db = db
         self.clock = ManualClock()
@@ -52,6 +56,9 @@ class Jobs:
     async def unlucky_source(self) -> tuple[JobSource, InstanceId]:
         worker = await enlisted(self.db)
         return _AnswerLost(self.db, self._listener, self.clock, TRANSACTIONAL, worker), worker
+
+    async def end(self, source: JobSource) -> None:
+        """It has nothing but its connections."""
 
     async def accept(self, letters: Sequence[Letter]) -> list[JobId]:
         ids = await accept(self.db, letters)
@@ -70,6 +77,12 @@ class Jobs:
 
     async def events(self, job_id: JobId) -> list[StoredEvent]:
         return await self.eyes.events(job_id)
+
+    async def cancel(self, ids: Sequence[JobId]) -> None:
+        await cancel(self.db, ids)
+
+    async def reschedule(self, ids: Sequence[JobId], wait: timedelta) -> None:
+        await reschedule(self.db, ids, wait)
 
     async def residual(self) -> list[str]:
         return await residual(self.db)

@@ -80,6 +80,11 @@ class Returns:
     async def disown(self, in_hand: Collection[Held]) -> int:
         raise AssertionError("handlers disown nothing")
 
+    def done(self, held: Sequence[Held]) -> None:
+        raise AssertionError("the loop says what is done")
+
+    async def leave(self) -> None: ...
+
     async def wait(self, timeout: float) -> None: ...
 
     def pause(self) -> None: ...

@@ -30,6 +30,8 @@ class Shelf:
         self.due = list(jobs)
         self.claimed: dict[Held, ClaimedJob] = {}
         self.disowned: list[set[Held]] = []
+        self.finished: list[Held] = []
+        self.left = False
         self.stirred = asyncio.Event()
         self.asked: list[int] = []
         #: The next claims are committed, and their answers are lost.
@@ -64,6 +66,12 @@ class Shelf:
     async def disown(self, in_hand: Collection[Held]) -> int:
         self.disowned.append(set(in_hand))
         return await self.release([held for held in self.claimed if held not in in_hand], None)
+
+    def done(self, held: Sequence[Held]) -> None:
+        self.finished += held
+
+    async def leave(self) -> None:
+        self.left = True
 
     async def wait(self, timeout: float) -> None:
         await self.stirred.wait()

@@ -7,10 +7,10 @@ record lying for seconds, until its batch is full or its timer ends.
 import asyncio
 import itertools
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
@@ -26,7 +26,10 @@ _DELIVERY_TIMEOUT: Final = 5_000
 _QUEUE_KBYTES: Final = 65_536
 _POLL: Final = 0.2  # seconds
 
-_Settled = tuple[asyncio.Future[None], KafkaError | None]
+#: By topic and partition, the last offset of what was sent there.
+LastOffsets = Mapping[tuple[str, int], int]
+_Done: TypeAlias = "asyncio.Future[LastOffsets]"
+_Delivered: TypeAlias = "confluent_kafka.Message[bytes, bytes]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,7 @@ class Producer:
         self._producer = self._opened()
         self._broken = False
         self._ending = False
-        self._settled: list[_Settled] = []
+        self._settled: list[_Sending] = []
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["Producer"]:
@@ -72,10 +75,10 @@ class Producer:
             self._ending = True
             await asyncio.to_thread(thread.join)
 
-    async def send(self, records: Sequence[Record]) -> None:
+    async def send(self, records: Sequence[Record]) -> LastOffsets:
         """All or an error; after an error some may be there. Raises NotNow."""
         if not records:
-            return
+            return {}
         if self._broken:
             self._producer, self._broken = self._opened(), False
         sending = _Sending(len(records), self._loop.create_future(), self._settled)
@@ -93,7 +96,7 @@ class Producer:
             raise NotNow("Too many records wait for Kafka already. Try again.") from error
         except KafkaException as error:
             raise not_now(error) from error
-        await sending.done
+        return await sending.done
 
     async def partitions_of(self, topic: str) -> int:
         """How many there are. Raises NotNow."""
@@ -142,27 +145,38 @@ class Producer:
 class _Sending:
     """How many records of a set are still on the way. Touched by the polling thread only, once it is sent."""
 
-    def __init__(self, records: int, done: asyncio.Future[None], settled: list[_Settled]) -> None:
+    def __init__(self, records: int, done: _Done, settled: "list[_Sending]") -> None:
         self.done = done
+        self.last: dict[tuple[str, int], int] = {}
+        self.error: KafkaError | None = None
         self._waiting = records
         self._settled = settled
-        self._error: KafkaError | None = None
 
-    def delivered(self, error: KafkaError | None, _: object) -> None:
-        self._error = self._error or error
+    def delivered(self, error: KafkaError | None, message: _Delivered) -> None:
+        if error is None:
+            self._note(message)
+        else:
+            self.error = self.error or error
         self._waiting -= 1
         if self._waiting == 0:
-            self._settled.append((self.done, self._error))
+            self._settled.append(self)
+
+    def _note(self, message: _Delivered) -> None:
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        self.last[topic, partition] = offset  # reports of a partition come in its order
 
 
-def _settle(bunch: Sequence[_Settled]) -> None:
-    for done, error in bunch:
-        if done.cancelled():
+def _settle(bunch: Sequence[_Sending]) -> None:
+    for sending in bunch:
+        if sending.done.cancelled():
             continue
-        if error is None:
-            done.set_result(None)
+        if sending.error is None:
+            sending.done.set_result(sending.last)
         else:
-            done.set_exception(not_now(KafkaException(error)))
+            sending.done.set_exception(not_now(KafkaException(sending.error)))
 
 
 class Turns:
