@@ -7,6 +7,7 @@ from posthouse.bus.port import CallbackSink
 from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import RelayAccount
 from posthouse.failpoints import failpoint
+from posthouse.ingest.tokens import Tokens, Use
 from posthouse.relays.base import CallbackReader, Handshaker, RawCallback
 
 #: Reader by (relay, account), as the path /hooks/{relay}/{account} names them.
@@ -25,6 +26,7 @@ class Received(IntEnum):
     STORED = 200
     BAD_SIGNATURE = 401
     UNKNOWN_ACCOUNT = 404
+    REPLAYED = 406  # a signature of another callback; to Mailgun, 406 also says not to repeat
     TOO_LARGE = 413
     UNAVAILABLE = 503
 
@@ -36,6 +38,7 @@ class Receiver:
         self._readers = readers
         self._log = log
         self._max_bytes = max_bytes
+        self._tokens = Tokens()
 
     @property
     def accounts(self) -> Collection[tuple[str, RelayAccount]]:
@@ -52,9 +55,20 @@ class Receiver:
         try:
             if not await _is_genuine(reader, callback):
                 return Received.BAD_SIGNATURE
-            await self._log.append([callback])
+            return await self._take(reader, callback)
         except NotNow:
             return Received.UNAVAILABLE
+
+    async def _take(self, reader: CallbackReader, callback: RawCallback) -> Received:
+        """Store a genuine callback, unless its token says that it was here. Raises NotNow."""
+        match self._tokens.use(reader, callback):
+            case Use.STOLEN:
+                return Received.REPLAYED
+            case Use.REPEATED:
+                return Received.STORED
+            case Use.FIRST:
+                await self._log.append([callback])
+        self._tokens.stored(reader, callback)
         failpoint("receiver.stored")
         return Received.STORED
 

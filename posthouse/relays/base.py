@@ -211,6 +211,19 @@ class Handshaker(Protocol):
     async def close(self) -> None: ...
 
 
+@runtime_checkable
+class OneTime(Protocol):
+    """What a reader may be as well: of a relay whose signature does not cover the body.
+
+    It signs a token that is given to one callback only, so a token that was seen with another body is a
+    forgery around a genuine signature.
+    """
+
+    def token(self, callback: RawCallback) -> str:
+        """The token of a verified callback; the same for each repetition."""
+        ...
+
+
 class CallbackReader(Protocol):
     """The way back from one relay account: is it genuine, and what does it say?"""
 

@@ -31,14 +31,15 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
     if asked.isascii() and asked.isdigit():
         return _pause(float(asked[:12]))
     if asked:
-        return _until(asked, now)
+        return until(asked, now)
     reset = headers.get("x-ratelimit-reset", "").strip()
     if reset.isascii() and reset.isdigit():
         return _pause(float(reset[:12]) - now.timestamp())
     return None
 
 
-def _until(date: str, now: datetime) -> float | None:
+def until(date: str, now: datetime) -> float | None:
+    """Seconds until a date of mail or HTTP; None for one that is none, or past."""
     try:
         moment = parsedate_to_datetime(date[:64])
     except (ValueError, IndexError, TypeError, OverflowError):

@@ -193,7 +193,9 @@ def _tally_suppression(tally: _Tally, job: LockedJob, event: Event, decision: De
         case EventType.BOUNCED, BounceClass.SOFT if decision.status is Status.BOUNCED:
             scope, reason = SuppressionScope.ALL, SuppressionReason.BOUNCE
         case EventType.REJECTED, _ if event.mirrored is not None:
-            scope, reason = SuppressionScope.ALL, event.mirrored
+            unsubscribed = event.mirrored is SuppressionReason.UNSUBSCRIBE
+            scope = SuppressionScope.MARKETING if unsubscribed else SuppressionScope.ALL
+            reason = event.mirrored
         case EventType.COMPLAINED, _:
             scope, reason = SuppressionScope.ALL, SuppressionReason.SPAM
         case EventType.UNSUBSCRIBED, _:

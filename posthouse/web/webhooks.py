@@ -41,7 +41,7 @@ def _count(deps: ApiDeps, callback: RawCallback, received: Received) -> None:
         # A path that anybody can make up must not become a label.
         relay = account = "unknown"
     deps.metrics.callbacks.labels(relay, account, received.name.lower()).inc()
-    if received is Received.BAD_SIGNATURE:
+    if received in (Received.BAD_SIGNATURE, Received.REPLAYED):
         log.warning("a callback does not prove that it is its account's", relay=relay, account=account)
 
 
@@ -54,6 +54,12 @@ def _answer(received: Received) -> Response[bytes]:
                 HTTPStatus.UNAUTHORIZED,
                 "The signature or the secret is not this account's.",
                 code="bad_signature",
+            )
+        case Received.REPLAYED:
+            raise HttpError(
+                HTTPStatus.NOT_ACCEPTABLE,
+                "The signature is that of another callback: send nothing like it again.",
+                code="replayed_signature",
             )
         case Received.UNKNOWN_ACCOUNT:
             raise NotFound("There is no such relay account.")

@@ -23,7 +23,7 @@ class Request:
         self.lines = head.decode("latin-1").split("\r\n")
         self.path = self.lines[0].split(" ")[1]
         self.body = body
-        self.json = json.loads(body or b"null")
+        self.json = json.loads(body if body[:1] in (b"{", b"[") else b"null")
 
     @property
     def headers(self) -> dict[str, str]:

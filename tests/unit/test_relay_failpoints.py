@@ -27,7 +27,12 @@ asyncio.run(main())
 
 @pytest.mark.parametrize(
     ("module", "harness"),
-    [("sendgrid", "SendGridHarness"), ("postmark", "PostmarkHarness"), ("ses", "SesHarness")],
+    [
+        ("mailgun", "MailgunHarness"),
+        ("postmark", "PostmarkHarness"),
+        ("sendgrid", "SendGridHarness"),
+        ("ses", "SesHarness"),
+    ],
 )
 @pytest.mark.parametrize(
     ("place", "seen"),
