@@ -6,13 +6,14 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 
-from bench import accept, events, fuzz, latency, lists, memory, send_path
+from bench import accept, bounces, events, fuzz, latency, lists, memory, send_path
 
 BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
     "accept": accept.bench,
     "accept_batch": accept.bench_batch,
     "send_path": send_path.bench,
     "events": events.bench,
+    "bounces": bounces.bench,
     "latency": latency.bench,
     "lists": lists.bench,
     "memory": memory.bench,

@@ -6,13 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Final
 
-import msgspec
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from posthouse.cli import (
     audit,
+    bounces,
     config,
     emails,
     keys,
@@ -29,6 +27,7 @@ from posthouse.cli.broker import command as broker
 from posthouse.cli.call import Call, call_of
 from posthouse.cli.demo import command as demo
 from posthouse.cli.doctor import command as doctor
+from posthouse.cli.errors import tell
 from posthouse.cli.exits import exit_of
 from posthouse.domain.errors import PosthouseError
 
@@ -70,6 +69,7 @@ for command in (
     emails,
     templates,
     suppressions,
+    bounces,
     keys,
     webhooks,
     config,
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(arguments, prog_name="posthouse")
     except PosthouseError as error:
-        _tell(error, as_json="--json" in arguments[:1] or not sys.stderr.isatty())
+        tell(error, as_json="--json" in arguments[:1] or not sys.stderr.isatty())
         sys.exit(exit_of(error))
 
 
@@ -97,13 +97,3 @@ def anywhere(argv: Sequence[str]) -> list[str]:
     rest = [word for word in argv[:end] if word != "--json"]
     found = ["--json"] if len(rest) < end else []
     return [*found, *rest, *argv[end:]]
-
-
-def _tell(error: PosthouseError, *, as_json: bool) -> None:
-    if as_json:
-        told = {"code": error.code, "message": error.message, "exit": exit_of(error).name.lower()}
-        if error.pointer:
-            told["pointer"] = error.pointer
-        sys.stderr.write(msgspec.json.encode({"error": told}).decode() + "\n")
-    else:
-        Console(stderr=True).print(Text.assemble(("posthouse: ", "bold red"), error.message))

@@ -16,7 +16,7 @@ import pytest
 import typer
 
 from posthouse.cli.docs import commands as command_pages
-from posthouse.cli.docs import lifecycle, settings
+from posthouse.cli.docs import lifecycle, reasons, settings
 from posthouse.cli.main import app
 from posthouse.cli.serve import RoleName
 from posthouse.compose.header_text import refuse_breaks
@@ -98,6 +98,10 @@ def test_the_lifecycle_table_is_fresh() -> None:
     assert shown == lifecycle.with_table(shown), f"run: {MADE_BY}"
     with pytest.raises(ValueError, match="marks"):
         lifecycle.with_table("a page without them")
+
+
+def test_the_table_of_reasons_is_fresh() -> None:
+    assert page("bounces.md") == reasons.with_table(page("bounces.md")), f"run: {MADE_BY}"
 
 
 def test_every_variable_of_the_environment_is_named() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posthouse.cli.docs import commands, lifecycle, settings
+from posthouse.cli.docs import commands, lifecycle, reasons, settings
 from posthouse.cli.main import app
 from posthouse.web.reference import document
 
@@ -12,9 +12,12 @@ def main(folder: Path) -> None:
     (folder / "configuration.md").write_text(settings.reference(), encoding="utf-8")
     (folder / "openapi.json").write_bytes(document.encoded())
     (folder / "cli.md").write_text(commands.reference(app), encoding="utf-8")
-    architecture = folder / "architecture.md"
-    page = architecture.read_text(encoding="utf-8")
-    architecture.write_text(lifecycle.with_table(page), encoding="utf-8")
+    for name, with_table in {
+        "architecture.md": lifecycle.with_table,
+        "bounces.md": reasons.with_table,
+    }.items():
+        path = folder / name
+        path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

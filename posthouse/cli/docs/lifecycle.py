@@ -3,20 +3,16 @@
 from collections.abc import Iterator
 from typing import Final, assert_never
 
+from posthouse.cli.docs.marked import between
 from posthouse.domain.job import Status
 from posthouse.domain.lifecycle import TABLE, Move, Signal
 
 BEGIN: Final = "<!-- begin: made from posthouse/domain/lifecycle.py by `python -m posthouse.cli.docs` -->\n"
-END: Final = "<!-- end -->\n"
 
 
 def with_table(page: str) -> str:
     """The page with the table of today between its marks. Raises ValueError when it has none."""
-    before, begun, rest = page.partition(BEGIN)
-    _, ended, after = rest.partition(END)
-    if not begun or not ended:
-        raise ValueError("the page has no marks for the lifecycle table")
-    return f"{before}{BEGIN}{table()}{END}{after}"
+    return between(page, BEGIN, table())
 
 
 def table() -> str:

@@ -1,0 +1,1 @@
+"""Bounces, complaints and automatic replies, read from the mails that report them."""

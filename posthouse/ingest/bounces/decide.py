@@ -1,0 +1,100 @@
+"""What the evidence about one recipient comes to.
+
+Evidence is read from the most to the least specific: what the server said of this recipient, what the
+reporter says of it, the whole notice, its subject. Words win over codes, which are often wrong, unless the
+words are vague.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from posthouse.domain.event import BounceClass
+from posthouse.ingest.bounces.normal import normal, shown
+from posthouse.ingest.bounces.quoted import code_in, enhanced_in, replies_in
+from posthouse.ingest.bounces.report import Recipient
+from posthouse.replies.bounce_rules import Action, Reason, Rule, by_code, by_words, meaning
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """About one recipient. `words` is what is said of it, `notice` all that is said, from subject to end."""
+
+    address: str
+    status: str = ""
+    diagnostic: str = ""
+    words: str = ""
+    notice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A text with the code that belongs to it."""
+
+    text: str
+    status: str
+
+
+def decide(evidence: Evidence) -> Recipient:
+    """A recipient that did not get the mail."""
+    said = list(_sayings(evidence))
+    status = _status(evidence.status, said)
+    diagnostic = shown(next((one.text for one in said if one.text), ""))
+    rule = _rule(said, status, normal(f"{evidence.diagnostic}\n{evidence.words}"))
+    if rule is not None:
+        return told(evidence.address, rule.reason, rule.name, status, diagnostic)
+    reason = Reason.EXPIRED if status.startswith("4") else Reason.UNKNOWN
+    return told(evidence.address, reason, "nothing_says_why", status, diagnostic)
+
+
+def told(address: str, reason: Reason, rule: str, status: str = "", diagnostic: str = "") -> Recipient:
+    """A recipient of whom `reason` is known."""
+    what = meaning(reason)
+    return Recipient(address, what.bounce, what.action, reason, status, diagnostic, rule)
+
+
+def waiting(evidence: Evidence) -> Recipient:
+    """A recipient for whom a server still tries: it will say how that ended, so nothing is done now."""
+    found = decide(evidence)
+    return Recipient(
+        found.address, BounceClass.SOFT, Action.NONE, found.reason, found.status, found.diagnostic, found.rule
+    )
+
+
+def _sayings(evidence: Evidence) -> Iterator[_Said]:
+    """From the most to the least specific."""
+    if evidence.diagnostic:
+        yield _Said(evidence.diagnostic, _status_in(evidence.diagnostic) or evidence.status)
+    for reply in replies_in(evidence.words):
+        yield _Said(reply.text, reply.status or _status_of(reply.code) or evidence.status)
+    for text in (evidence.words, evidence.notice):
+        if text:
+            yield _Said(text, enhanced_in(text) or evidence.status or _status_of(code_in(text)))
+
+
+def _status_in(text: str) -> str:
+    return enhanced_in(text) or _status_of(code_in(text))
+
+
+def _status_of(code: str) -> str:
+    return f"{code[0]}.0.0" if code else ""
+
+
+def _status(reported: str, said: Sequence[_Said]) -> str:
+    """The reporter's own code, unless it says nothing and a server's says more."""
+    if reported and not reported.endswith(".0.0"):
+        return reported
+    quoted = next((one.status for one in said if one.status and not one.status.endswith(".0.0")), "")
+    return quoted or reported or next((one.status for one in said if one.status), "")
+
+
+def _rule(said: Sequence[_Said], status: str, around: str) -> Rule | None:
+    vague: Rule | None = None
+    for one in said:
+        found = by_words(normal(one.text), one.status or status, around)
+        if found is not None and not found.vague:
+            return found
+        vague = vague or found
+    code = by_code(status)
+    if code is not None and (vague is None or meaning(code.reason).bounce is BounceClass.HARD):
+        return code
+    return vague
