@@ -9,12 +9,14 @@ from typing import Annotated, Final
 import typer
 
 from posthouse.cli import (
+    address,
     audit,
     bounces,
     config,
     emails,
     keys,
     migrate,
+    relays,
     send,
     serve,
     suppressions,
@@ -70,7 +72,9 @@ for command in (
     templates,
     suppressions,
     bounces,
+    address,
     keys,
+    relays,
     webhooks,
     config,
     topics,

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from posthouse.app.outhooks import webhook_desk
 from posthouse.cli.call import MOMENTS, Call, call_of, cell, in_utc, moment, run, table
+from posthouse.cli.decode import decode
 from posthouse.cli.reach import reached
 from posthouse.clock import SystemClock
 from posthouse.domain.errors import InvalidInput
@@ -34,12 +35,13 @@ from posthouse.storage import webhook_deliveries, webhooks
 from posthouse.storage.webhook_deliveries import Delivery, Range
 from posthouse.storage.webhooks import EVERYTHING, Changes
 
-group = typer.Typer(help="Webhooks to applications.", no_args_is_help=True)
+group = typer.Typer(help="Webhooks to applications, and what relays' webhooks say.", no_args_is_help=True)
 
 _Id = Annotated[UUID, typer.Argument(metavar="ID", help="The webhook's id.")]
 
 
 def register(app: typer.Typer) -> None:
+    group.command("decode")(decode)
     app.add_typer(group, name="webhooks")
 
 
