@@ -151,6 +151,11 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.oldest_outgoing_event = Gauge(
+            "posthouse_oldest_outgoing_event_seconds",
+            "For how long the event that waits longest has waited for the event stream.",
+            registry=self.registry,
+        )
         self.oldest_webhook = Gauge(
             "posthouse_webhook_oldest_due_seconds",
             "For how long the webhook delivery that waits longest has been due.",

@@ -1,14 +1,31 @@
 """Which bus a house is on: Kafka where it is configured, else the tables of its PostgreSQL."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from posthouse.app.house import House
 from posthouse.bus.kafka.callbacks import KafkaCallbacks, KafkaSink
+from posthouse.bus.kafka.events import KafkaEvents
 from posthouse.bus.kafka.producer import Producer
 from posthouse.bus.kafka.topics import PROCESSOR
 from posthouse.bus.port import CallbackSink, EventLog
 from posthouse.bus.postgres import PostgresCallbacks
+from posthouse.storage import outbox
+from posthouse.telemetry import log
+from posthouse.worker.chores import Chore
+from posthouse.worker.outgoing import publish_events
+
+#: Between two looks into the outbox. Seconds.
+_PUBLISH_EVERY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorBus:
+    """What a processor reads, and what it does beside for the bus."""
+
+    log: EventLog
+    chores: Sequence[Chore]
 
 
 @asynccontextmanager
@@ -23,13 +40,27 @@ async def callback_sink(house: House, inbox: PostgresCallbacks) -> AsyncIterator
 
 
 @asynccontextmanager
-async def callback_log(house: House, inbox: PostgresCallbacks) -> AsyncIterator[EventLog]:
-    """Where a processor reads them, as one of its group."""
+async def processor_bus(house: House, inbox: PostgresCallbacks) -> AsyncIterator[ProcessorBus]:
+    """For one processor, as one of its group."""
     kafka = house.settings.kafka
     if not kafka.bootstrap_servers:
-        yield inbox
+        await _warn_of_an_outbox(house)
+        yield ProcessorBus(inbox, [])
         return
     async with Producer(kafka).running() as producer:
+        stream = KafkaEvents(kafka, producer)
+
+        async def publish() -> None:
+            await publish_events(house.queue, stream)
+
         callbacks = KafkaCallbacks(kafka, producer, KafkaSink(kafka, producer, inbox), inbox)
-        async with callbacks.reading(kafka, PROCESSOR) as log:
-            yield log
+        async with callbacks.reading(kafka, PROCESSOR) as callback_log:
+            yield ProcessorBus(callback_log, [Chore("publish events", _PUBLISH_EVERY, publish)])
+
+
+async def _warn_of_an_outbox(house: House) -> None:
+    if await outbox.are_put_by(house.general):
+        log.warning(
+            "events are put by for Kafka, which is not configured: set [kafka], or end it with "
+            "`posthouse topics leave`"
+        )

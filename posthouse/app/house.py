@@ -13,6 +13,7 @@ from posthouse.domain.event import Event
 from posthouse.keyring import Keyring, load_keyring
 from posthouse.status.apply import Applied, Policy
 from posthouse.status.record import record
+from posthouse.storage import outbox
 from posthouse.storage.db import Database, PoolKind, open_pool, prepare_all
 from posthouse.storage.hints import Hinter, Listener
 from posthouse.storage.migrate import pending
@@ -55,6 +56,8 @@ async def open_house(settings: Settings, *, without_database: bool = False) -> A
         stack.push_async_callback(general.close)
         try:
             await _check(dsn, general)
+            if settings.kafka.bootstrap_servers:
+                await outbox.put_events_by(general, rng=rng, wanted=True)
         except NotNow:
             if not without_database:
                 raise

@@ -9,7 +9,7 @@ from posthouse.app.house import House
 from posthouse.domain.job import OPEN_STATES
 from posthouse.domain.stream import Stream
 from posthouse.domain.webhook import EndpointStatus
-from posthouse.storage import books, doctor, housekeeping, jobs, partitions, webhook_outbox, webhooks
+from posthouse.storage import books, doctor, housekeeping, jobs, outbox, partitions, webhook_outbox, webhooks
 from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
 
@@ -73,6 +73,7 @@ class Gauges:
         metrics.overdue_doubts.set(found.doubts_overdue)
         metrics.oldest_callback.set(found.oldest_callback)
         now = self._house.clock.now()
+        metrics.oldest_outgoing_event.set(await outbox.oldest(self._house.general))
         metrics.oldest_webhook.set(await webhooks.longest_due(self._house.general, now))
         troubled = Counter(one.status for one in await webhooks.failing(self._house.general))
         for standing_of in EndpointStatus:

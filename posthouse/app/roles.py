@@ -17,7 +17,7 @@ from posthouse.app.adapters import (
     doubt_rules,
     simulation,
 )
-from posthouse.app.bus import callback_log, callback_sink
+from posthouse.app.bus import callback_sink, processor_bus
 from posthouse.app.collector import calm_collector
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
@@ -277,8 +277,9 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
             )
 
         inbox = PostgresCallbacks(house.general, house.listener, lambda _: None)
+        bus = await stack.enter_async_context(processor_bus(house, inbox))
         tools = processor.ProcessorTools(
-            log=await stack.enter_async_context(callback_log(house, inbox)),
+            log=bus.log,
             normalize=read,
             record=house.record,
             suppress=lambda unplaced: suppress_unplaced(house.general, unplaced, house.clock.now()),
@@ -290,7 +291,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
             ops = group.create_task(_serve_ops(house, settings.house.processor_port))
             group.create_task(processor.run(tools, stop))
             group.create_task(tell_endpoints(house, stop))
-            group.create_task(do_chores(maintenance.chores(house), stop))
+            group.create_task(do_chores([*maintenance.chores(house), *bus.chores], stop))
             group.create_task(
                 sweep(
                     house.queue,

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from posthouse.domain.job import ClaimedJob, Held
+from posthouse.domain.outgoing import EmailEvent
 from posthouse.relays.base import RawCallback
 
 
@@ -76,6 +77,14 @@ class CallbackBatch(Protocol):
 
     async def postpone(self, held: HeldCallback, until: datetime) -> None:
         """Look at it again, not before `until`."""
+        ...
+
+
+class EventStream(Protocol):
+    """Where everybody may read what happens to mail: analytics, a warehouse, other services."""
+
+    async def publish(self, events: Sequence[EmailEvent]) -> None:
+        """Durable when this returns. Events of one job keep their order within a call. Raises NotNow."""
         ...
 
 

@@ -1,5 +1,6 @@
-"""`posthouse topics [create]`: the house's topics on the Kafka cluster."""
+"""`posthouse topics [create | leave]`: the house's topics on the Kafka cluster."""
 
+import random
 from collections.abc import Sequence
 
 import typer
@@ -7,10 +8,12 @@ from rich.console import RenderableType
 
 from posthouse.bus.kafka import topics
 from posthouse.bus.kafka.topics import Seen, Topic
-from posthouse.cli.call import Call, call_of, cell, table
-from posthouse.config import KafkaSettings
+from posthouse.cli.call import Call, call_of, cell, run, table
+from posthouse.cli.reach import reached
+from posthouse.config import KafkaSettings, Settings
 from posthouse.domain.duration import format_duration
 from posthouse.domain.errors import Misconfigured
+from posthouse.storage import outbox
 
 group = typer.Typer(
     help="The house's Kafka topics: what the cluster has of them.", invoke_without_command=True
@@ -35,6 +38,26 @@ def create(context: typer.Context) -> None:
     call = call_of(context)
     settings = _kafka(call)
     _answer(call, settings, topics.create(settings))
+
+
+@group.command("leave")
+def leave(context: typer.Context) -> None:
+    """When the house has moved from Kafka to PostgreSQL: put no more events by for it, and forget those that
+    wait. The topics stay."""
+    call = call_of(context)
+    run(_leave(call.settings()))
+    call.answer({"events_put_by": False}, "Events are not put by for Kafka any more.")
+
+
+async def _leave(settings: Settings) -> None:
+    if settings.kafka.bootstrap_servers:
+        raise Misconfigured(
+            "Kafka is configured, so every process of the house would begin again: take bootstrap_servers "
+            "out of [kafka], and KAFKA_BOOTSTRAP_SERVERS out of the environment, first.",
+            pointer="/kafka/bootstrap_servers",
+        )
+    async with reached(settings) as db:
+        await outbox.put_events_by(db, rng=random.Random(), wanted=False)  # noqa: S311  # jitter, not secrets
 
 
 def _kafka(call: Call) -> KafkaSettings:

@@ -8,8 +8,10 @@ from cli_shell import Shell, on_a_terminal
 
 from posthouse.bus.kafka import topics
 from posthouse.bus.kafka.connection import connection as properties
+from posthouse.cli.doctor.check import State
+from posthouse.cli.doctor.kafka import kafka_checks
 from posthouse.cli.exits import Exit
-from posthouse.config import DEVELOPMENT, KafkaSettings
+from posthouse.config import DEVELOPMENT, KafkaSettings, load
 from posthouse.domain.errors import Misconfigured, NotNow
 
 _TABLE = """
@@ -59,6 +61,22 @@ async def test_a_cluster_too_small_for_the_copies_is_told(bare: Shell, empty_kaf
     told = await house_on(empty_kafka, bare, copies=99).posthouse("topics", "create")
     assert told.code == Exit.MISCONFIGURED
     assert "replication_factor" in str(told.error()["message"])
+
+
+async def test_leaving_needs_a_house_without_kafka(bare: Shell, empty_kafka: KafkaSettings) -> None:
+    told = await house_on(empty_kafka, bare).posthouse("topics", "leave")
+    assert (told.code, told.error()["pointer"]) == (Exit.MISCONFIGURED, "/kafka/bootstrap_servers")
+
+
+async def test_the_doctor_looks_for_topics(empty_kafka: KafkaSettings, bare: Shell) -> None:
+    house_on(empty_kafka, bare)
+    settings = load(
+        bare.folder / "posthouse.toml", {"KAFKA_BOOTSTRAP_SERVERS": empty_kafka.bootstrap_servers}
+    )
+    assert [check.state for check in kafka_checks(settings)] == [State.FAILED]
+    topics.create(empty_kafka)
+    assert [check.state for check in kafka_checks(settings)] == [State.WARNING]
+    topics.drop(empty_kafka)
 
 
 async def test_without_kafka_there_are_no_topics(bare: Shell) -> None:

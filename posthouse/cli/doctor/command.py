@@ -13,6 +13,7 @@ from posthouse.cli.call import Call, call_of, cell, run, table
 from posthouse.cli.doctor.check import Check, State, ok
 from posthouse.cli.doctor.database import database_checks
 from posthouse.cli.doctor.domains import domain_checks
+from posthouse.cli.doctor.kafka import kafka_checks
 from posthouse.cli.doctor.relays import relay_check
 from posthouse.cli.exits import Exit
 
@@ -47,6 +48,7 @@ async def _examine(call: Call, *, audit: bool) -> list[Check]:
     checks = [ok("version", f"posthouse {version('posthouse')}, Python {platform.python_version()}")]
     checks += await asyncio.gather(*(relay_check(settings, account) for account in settings.relays))
     checks += await domain_checks(settings)
+    checks += await asyncio.to_thread(kafka_checks, settings)
     async for check in database_checks(settings, audit=audit):
         checks.append(check)
     return checks
