@@ -19,6 +19,8 @@ from posthouse.domain.stream import Stream
 
 _MINIMUM_RETENTION = timedelta(days=45)  # a job may live 30 days ahead + 7 to expire + 7 in doubt
 
+_SHORTEST_ANSWER, _LONGEST_ANSWER = timedelta(seconds=1), timedelta(seconds=60)
+
 #: What a stream of each kind does when its table does not say.
 _STREAM_DEFAULTS: Mapping[str, Mapping[str, object]] = {
     "transactional": {"expires_after": "24h", "unknown_after": "10s", "repeat_unknown": True},
@@ -168,11 +170,39 @@ def _check(settings: Settings, source: str) -> None:
     if SANDBOX_ACCOUNT in settings.relays:
         raise Misconfigured(f"{source}: [relays.sandbox] has the name of test keys' sandbox: choose another.")
     _refuse_shared(settings, source)
+    _check_webhooks(settings, source)
     if settings.retention.jobs < _MINIMUM_RETENTION:
         raise Misconfigured(
             f"{source}: retention.jobs must be at least 45d: a job can live that long.",
             pointer="/retention/jobs",
         )
+
+
+def _check_webhooks(settings: Settings, source: str) -> None:
+    webhooks = settings.webhooks
+    if not _SHORTEST_ANSWER <= webhooks.timeout <= _LONGEST_ANSWER:
+        raise Misconfigured(
+            f"{source}: webhooks.timeout must be 1s to 60s: who takes longer holds up its own messages.",
+            pointer="/webhooks/timeout",
+        )
+    if webhooks.disable_after <= timedelta(0):
+        raise Misconfigured(
+            f"{source}: webhooks.disable_after must be positive: one failure is no reason.",
+            pointer="/webhooks/disable_after",
+        )
+    if settings.retention.webhooks < sum(webhooks.retries, timedelta(0)) + webhooks.disable_after:
+        raise Misconfigured(
+            f"{source}: retention.webhooks must be at least webhooks.retries and webhooks.disable_after "
+            "together: what is dropped before cannot be told any more.",
+            pointer="/retention/webhooks",
+        )
+    for i, host in enumerate(webhooks.allow_hosts):
+        name, _, port = host.rpartition(":")
+        if not name or not port.isdigit():
+            raise Misconfigured(
+                f'{source}: webhooks.allow_hosts has {host!r}; write it as "host:port".',
+                pointer=f"/webhooks/allow_hosts/{i}",
+            )
 
 
 def _refuse_shared(settings: Settings, source: str) -> None:

@@ -110,9 +110,7 @@ class Desk:
         """Raises NotFound, Conflict, NotNow."""
         _refuse_disabled(endpoint)
         if await webhook_deliveries.find(self.db, endpoint.endpoint_id, notice) is None:
-            raise NotFound(
-                "There is no such delivery; GET /v1/webhooks/{id}/deliveries lists those there are."
-            )
+            raise no_such_delivery()
         if not await webhook_deliveries.redeliver_one(self.db, endpoint.endpoint_id, notice, now):
             raise Conflict("This delivery is being sent right now.", code="already_sending")
 
@@ -171,6 +169,10 @@ def check_url(text: str, policy: EgressPolicy) -> None:
 
 def no_such_webhook() -> NotFound:
     return NotFound("There is no such webhook; GET /v1/webhooks lists those that this key may see.")
+
+
+def no_such_delivery() -> NotFound:
+    return NotFound("There is no such delivery; GET /v1/webhooks/{id}/deliveries lists those there are.")
 
 
 def _is_address(host: str) -> bool:

@@ -18,6 +18,7 @@ RESPONSE_BYTES: Final = 1000
 #: Each wait is up to a tenth longer, so that what failed together does not come back together.
 _JITTER: Final = 0.1
 
+_NOT_ALLOWED: Final = "not allowed to connect: its address is not public, or it has no TLS"
 _SLOW_DOWN: Final = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -52,9 +53,10 @@ def judge(
             return _failed(status, _said(status), response, _wait(tries, retries, rng), pause)
         case NotTaken(reason=reason) | InDoubt(reason=reason):
             return _failed(None, reason, "", _wait(tries, retries, rng), None)
-        case Denied(reason=reason):
-            # The name may lead elsewhere tomorrow, so it is tried like any other failure.
-            return _failed(None, f"not allowed to connect: {reason}", "", _wait(tries, retries, rng), None)
+        case Denied():
+            # The name may lead elsewhere tomorrow, so it is tried like any other failure. Where it led today
+            # is not said: an endpoint's owner must not learn the addresses of a private network from it.
+            return _failed(None, _NOT_ALLOWED, "", _wait(tries, retries, rng), None)
         case Withheld():
             raise AssertionError("nothing withholds a webhook")
         case _:

@@ -3,7 +3,7 @@
 https://resend.com/docs/webhooks/event-types. One event is about one recipient, which theirs does not say.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 from uuid import UUID
@@ -11,15 +11,17 @@ from uuid import UUID
 import msgspec
 
 from posthouse.domain.address import domain_of, parse_mailbox
-from posthouse.domain.event import BounceClass, EventType
+from posthouse.domain.errors import InvalidAddress
+from posthouse.domain.event import BounceClass
 from posthouse.domain.webhook import NAMES, EventName, Tag
 from posthouse.storage.webhook_outbox import WaitingEvent
 
 #: Receivers are promised small messages (the specification says 20 KB); a server's reply may be a page.
 _MAX_WORDS: Final = 1000
 
-_Tags = list[Tag]
-_read_tags = msgspec.json.Decoder(_Tags).decode
+_NAMES_OF: Final[Mapping[str, Sequence[EventName]]] = {kind.value: names for kind, names in NAMES.items()}
+
+_read_tags = msgspec.json.Decoder(list[Tag]).decode
 _read_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 #: SES's words for what a bounce is, which are Resend's too. A block is no fault of the address, but this mail
@@ -104,8 +106,8 @@ class Message(msgspec.Struct, frozen=True):
 
 
 def name_of(event: WaitingEvent) -> EventName | None:
-    """None for what is told to nobody."""
-    names = NAMES[EventType(event.type)]
+    """None for what is told to nobody, as for a type that a newer version has stored."""
+    names = _NAMES_OF.get(event.type, ())
     if len(names) > 1:
         return EventName.QUEUED if event.scheduled_at is None else EventName.SCHEDULED
     return names[0] if names else None
@@ -115,8 +117,12 @@ def tags_of(event: WaitingEvent) -> Sequence[Tag]:
     return [] if event.tags is None else _read_tags(event.tags)
 
 
-def from_domain_of(event: WaitingEvent) -> str:
-    return domain_of(parse_mailbox(event.from_address))
+def from_domain_of(event: WaitingEvent) -> str | None:
+    """None where none can be read: one such mail must not hold up all that is told."""
+    try:
+        return domain_of(parse_mailbox(event.from_address))
+    except InvalidAddress:
+        return None
 
 
 def body_of(name: EventName, event: WaitingEvent) -> str:

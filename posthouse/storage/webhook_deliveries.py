@@ -169,6 +169,11 @@ async def find(db: Database, endpoint: EndpointId, notice: NoticeId) -> Delivery
     return None if found is None else (await _with_attempts(db, endpoint, [found]))[0]
 
 
+async def body(db: Database, notice: NoticeId) -> str | None:
+    """What is posted; None when it is kept no longer."""
+    return await db.fetch_one(str, "message_body", notice)
+
+
 _Row = tuple[NoticeId, str, JobId | None, DeliveryState, datetime, int]
 
 

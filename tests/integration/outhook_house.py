@@ -75,7 +75,7 @@ def uuid7_after(moment: datetime) -> EventId:
 
 @asynccontextmanager
 async def outhook_house(
-    db: Database, receivers: Sequence[Receiver], *, concurrency: int = 8
+    db: Database, receivers: Sequence[Receiver], *, concurrency: int = 8, box: SecretBox = BOX
 ) -> AsyncIterator[OuthookHouse]:
     clock = ManualClock(datetime.now(UTC))  # receivers compare the time of a signature with their own
     policy = EgressPolicy(frozenset(f"127.0.0.1:{receiver.port}" for receiver in receivers))
@@ -83,9 +83,9 @@ async def outhook_house(
         policy, ClientLimits(connect=TIMEOUT, total=TIMEOUT, connections=1000, reply_bytes=4096)
     )
     metrics = Metrics()
-    sender = Sender(http, BOX, clock, random.Random(7), RETRIES)
+    sender = Sender(http, box, clock, random.Random(secrets.randbits(64)), RETRIES)
     terms = Terms(concurrency, timedelta(seconds=60), timedelta(days=5))
-    desk = Desk(db, BOX, policy, secrets.token_bytes, secrets.randbits)
+    desk = Desk(db, box, policy, secrets.token_bytes, secrets.randbits)
     try:
         yield OuthookHouse(db, clock, Outhooks(db, sender, terms, metrics), desk, metrics, http)
     finally:

@@ -2,9 +2,12 @@
 
 import asyncio
 import base64
+import secrets
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -21,6 +24,8 @@ from resend.exceptions import (
     ValidationError,
 )
 
+from posthouse.domain.ids import NoticeId
+from posthouse.outhooks.signing import headers_of, new_secret
 from posthouse.storage.db import Database
 from posthouse.storage.keys import KeyScope
 from posthouse.web.api.rate_limit import RateLimit
@@ -285,3 +290,53 @@ async def test_a_fault_of_ours(api: ApiHouse, pg_dsn: str) -> None:
         await wire.script("ALTER TABLE email_template RENAME TO lost")
     error = await refused(ApplicationError, lambda: resend.Emails.send(mail(html=None, template={"id": "t"})))
     assert (error.code, error.error_type) == (500, "application_error")
+
+
+async def test_webhooks_are_made_seen_changed_and_deleted(api: ApiHouse) -> None:
+    params: resend.Webhooks.CreateParams = {
+        "endpoint": "https://app.example/hooks",
+        "events": ["email.sent", "email.bounced"],
+    }
+    made = await call(lambda: resend.Webhooks.create(params))
+    webhook = await call(lambda: resend.Webhooks.get(made["id"]))
+    assert (webhook["endpoint"], webhook["status"]) == (params["endpoint"], "enabled")
+    assert webhook["signing_secret"] == made["signing_secret"]
+    assert [one["id"] for one in (await call(resend.Webhooks.list))["data"]] == [made["id"]]
+    change: resend.Webhooks.UpdateParams = {"webhook_id": made["id"], "status": "disabled"}
+    assert (await call(lambda: resend.Webhooks.update(change)))["id"] == made["id"]
+    assert (await call(lambda: resend.Webhooks.get(made["id"])))["status"] == "disabled"
+    assert (await call(lambda: resend.Webhooks.remove(made["id"])))["deleted"] is True
+
+
+async def test_what_webhooks_were_told_is_seen_and_told_again(api: ApiHouse) -> None:
+    params: resend.Webhooks.CreateParams = {"endpoint": "https://app.example/hooks", "events": ["email.sent"]}
+    webhook = (await call(lambda: resend.Webhooks.create(params)))["id"]
+    test = await api.call("POST", f"/v1/webhooks/{webhook}/test", {"type": "email.sent"})
+    event_id = str(test.json()["id"])
+    (listed,) = (await call(lambda: resend.Webhooks.list_events(webhook)))["data"]
+    assert (listed["id"], listed["type"], listed["status"]) == (event_id, "email.sent", "pending")
+    after: resend.Webhooks.ListEventsParams = {"after": event_id}
+    assert (await call(lambda: resend.Webhooks.list_events(webhook, after)))["data"] == []
+    event = await call(lambda: resend.Webhooks.get_event(webhook, event_id))
+    assert event["payload"]["type"] == "email.sent"
+    assert (await call(lambda: resend.Webhooks.list_event_attempts(webhook, event_id)))["data"] == []
+    assert (await call(lambda: resend.Webhooks.replay_event(webhook, event_id)))["id"] == event_id
+    with pytest.raises(ResendError):
+        await call(lambda: resend.Webhooks.get_event(webhook, "msg_unknown"))
+    secret = (await call(lambda: resend.Webhooks.rotate_signing_secret(webhook)))["signing_secret"]
+    assert (await call(lambda: resend.Webhooks.get(webhook)))["signing_secret"] == secret
+
+
+def test_their_verification_takes_our_signatures() -> None:
+    secret, body = new_secret(secrets.token_bytes), '{"type":"email.sent"}'
+    signed = headers_of(NoticeId(UUID(int=7)), int(time.time()), body.encode(), [secret])
+    options: resend.VerifyWebhookOptions = {
+        "payload": body,
+        "headers": {
+            "id": signed["webhook-id"],
+            "timestamp": signed["webhook-timestamp"],
+            "signature": signed["webhook-signature"],
+        },
+        "webhook_secret": secret,
+    }
+    assert resend.Webhooks.verify(options)["type"] == "email.sent"

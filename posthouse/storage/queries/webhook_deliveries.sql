@@ -123,6 +123,9 @@ SELECT message_id, name, job_id, state, due_at, attempt
 FROM webhook_delivery
 WHERE endpoint_id = $1 AND message_id = $2;
 
+-- name: message_body
+SELECT body FROM webhook_message WHERE message_id = $1;
+
 -- name: delivery_attempts
 -- The last $3 attempts of each of these deliveries, oldest first.
 SELECT a.message_id, a.attempt, a.at, a.ms, a.http_status, a.error, a.response

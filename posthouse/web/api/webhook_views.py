@@ -49,9 +49,10 @@ class PostedWebhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class PostedWebhookChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is left out stays as it is. `id` may repeat the one in the path."""
+    """What is left out stays as it is. `webhook_id` may repeat the id in the path, as Resend's client for
+    Python does."""
 
-    id: str | None = None
+    webhook_id: str | None = None
     endpoint: _Url | None = None
     events: _Events | None = None
     status: EndpointStatus | None = None

@@ -20,6 +20,7 @@ from posthouse.storage.keys import ApiKey, KeyScope
 from posthouse.storage.webhook_deliveries import Range
 from posthouse.storage.webhooks import Changes, Visible
 from posthouse.telemetry import log
+from posthouse.web.api import webhook_events
 from posthouse.web.api.body import decode, refuse_other_than_json
 from posthouse.web.api.bounds import domains_within, stream_within
 from posthouse.web.api.cursor import from_cursor, to_cursor
@@ -56,7 +57,7 @@ _read_test = msgspec.json.Decoder(PostedTest)
 
 
 def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
-    return [*_endpoint_routes(deps), *_delivery_routes(deps)]
+    return [*_endpoint_routes(deps), *_delivery_routes(deps), *webhook_events.routes(deps, _seen)]
 
 
 def _endpoint_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
@@ -72,11 +73,16 @@ def _endpoint_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
 
     @get("/webhooks")
     async def list_webhooks(
-        request: ApiRequest, limit: _PageSize = 50, cursor: FromQuery[str | None] = None
+        request: ApiRequest,
+        limit: _PageSize = 50,
+        cursor: FromQuery[str | None] = None,
+        after: FromQuery[UUID | None] = None,
     ) -> WebhookPage:
         key = await deps.keys.authenticate(request, KeyScope.READ)
-        after = None if cursor is None else EndpointId(from_cursor(cursor, UUID))
-        found = await webhooks.page(deps.database, _visible(key), after, limit + 1)
+        older = after if cursor is None else from_cursor(cursor, UUID)
+        found = await webhooks.page(
+            deps.database, _visible(key), None if older is None else EndpointId(older), limit + 1
+        )
         shown, has_more = found[:limit], len(found) > limit
         return WebhookPage(
             data=[view(endpoint) for endpoint in shown],
@@ -98,8 +104,10 @@ def _endpoint_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         refuse_other_than_json(request)
         async with deps.bodies.read(request) as body:
             posted = decode(body, _read_change)
-        if posted.id not in (None, webhook_id):
-            raise InvalidInput("This is not the id in the path. Leave it out, or repeat it.", pointer="/id")
+        if posted.webhook_id not in (None, webhook_id):
+            raise InvalidInput(
+                "This is not the id in the path. Leave it out, or repeat it.", pointer="/webhook_id"
+            )
         endpoint = await _seen(deps, key, webhook_id)
         why = f"disabled over the API with the key {key.name}"
         await deps.webhooks.change(endpoint.endpoint_id, _changes(posted, endpoint, key), deps.now(), why)
@@ -114,7 +122,14 @@ def _endpoint_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
         log.info("webhook_deleted", webhook_id=str(endpoint.endpoint_id), by=str(key.api_key_id))
         return DeletedWebhook(id=endpoint.endpoint_id, deleted=True)
 
-    @post("/webhooks/{webhook_id:str}/secret/rotate", status_code=HTTPStatus.OK)
+    # The second path is that of Resend's clients.
+    @post(
+        [
+            "/webhooks/{webhook_id:str}/secret/rotate",
+            "/webhooks/{webhook_id:str}/signing-secret/rotate",
+        ],
+        status_code=HTTPStatus.OK,
+    )
     async def rotate_webhook_secret(request: ApiRequest, webhook_id: FromPath[str]) -> RotatedSecret:
         key = await deps.keys.authenticate(request, KeyScope.MANAGE)
         endpoint = await _seen(deps, key, webhook_id)

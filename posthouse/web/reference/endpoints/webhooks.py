@@ -3,6 +3,7 @@
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final
+from uuid import UUID
 
 from posthouse.domain.webhook import DeliveryState
 from posthouse.storage.keys import KeyScope
@@ -22,6 +23,7 @@ from posthouse.web.api.webhook_views import (
     WebhookPage,
 )
 from posthouse.web.reference.endpoint import CURSOR, LIMIT, Body, Endpoint, Json, Method, path, query
+from posthouse.web.reference.endpoints import webhook_events
 
 GROUP: Final = "Webhooks"
 
@@ -85,7 +87,7 @@ _ENDPOINTS: Final = (
         Body(WebhookPage, {"object": "list", "data": [_WEBHOOK], "has_more": False, "next_cursor": None}),
         KeyScope.READ,
         "Those that hear no more than the key that asks may see.",
-        parameters=(LIMIT, CURSOR),
+        parameters=(LIMIT, CURSOR, query("after", UUID, "The last id of the page before, as Resend has it.")),
         refusals=(HTTPStatus.UNPROCESSABLE_ENTITY,),
     ),
     Endpoint(
@@ -133,6 +135,27 @@ _ENDPOINTS: Final = (
         "rotate_webhook_secret",
         GROUP,
         "Give a webhook a new secret",
+        Body(
+            RotatedSecret,
+            {
+                "object": "webhook",
+                "id": _ID,
+                "signing_secret": _SECRET,
+                "previous_secret_expires_at": "2026-11-25T10:00:00Z",
+            },
+        ),
+        KeyScope.MANAGE,
+        "For 24 hours each message is signed by both, the old and the new one. One that was already on its "
+        "way out ends at once.",
+        parameters=(_ID_IN_PATH,),
+        refusals=_NOT_FOUND,
+    ),
+    Endpoint(
+        Method.POST,
+        "/v1/webhooks/{webhook_id}/signing-secret/rotate",
+        "rotate_webhook_signing_secret",
+        GROUP,
+        "Give a webhook a new secret, for Resend's clients",
         Body(
             RotatedSecret,
             {
@@ -240,4 +263,4 @@ _DELIVERIES: Final = (
     ),
 )
 
-ENDPOINTS: Final = (*_ENDPOINTS, *_DELIVERIES)
+ENDPOINTS: Final = (*_ENDPOINTS, *_DELIVERIES, *webhook_events.ENDPOINTS)
