@@ -13,6 +13,7 @@ from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import ApiKeyId, ContentId
 from posthouse.domain.stream import Stream
 from posthouse.failpoints import failpoint
+from posthouse.intake.files import FileStore
 from posthouse.intake.mail import NewMail, OwnContent
 from posthouse.intake.once import Draft, settle
 from posthouse.intake.rows import Moment, RowMaker, Rows
@@ -69,6 +70,7 @@ class Intake:
     ) -> None:
         self._database = database
         self._rows = rows
+        self._files = FileStore(database, rows.content_key, now_ms)
         self._now_ms = now_ms
         self._accepted = accepted
         self._queue: deque[_Waiting] = deque()
@@ -83,6 +85,7 @@ class Intake:
         been stored, if the database went away in the middle of a commit; with an idempotency key it is safe
         to ask again.
         """
+        submission = await self._files.stored(submission)
         names = submission.names
         if names:
             await self._alone(names)
@@ -191,9 +194,6 @@ async def _insert(tx: Transaction, rows: Sequence[Rows], books: Books, moment: M
     contents: dict[ContentId, NewContent] = {
         r.content.content_id: r.content for r in rows if r.content is not None
     }
-    files = {key: data for content in contents.values() for key, data in content.files.items()}
-    if files:
-        await acceptance.insert_attachments(tx, files)
     if contents:
         await acceptance.insert_contents(tx, contents)
     jobs = [job for r in rows for job in r.jobs]
@@ -228,10 +228,10 @@ def _weight(waiting: _Waiting) -> tuple[int, int]:
 
 
 def _weight_of(mail: NewMail) -> tuple[int, int]:
-    jobs, files = len(mail.recipients), sum(len(file.content) for file in mail.files)
+    jobs = len(mail.recipients)
     if isinstance(mail.body, OwnContent):
-        return jobs, files + len(mail.body.html or "") + len(mail.body.text or "")
-    return jobs, files + jobs * len(mail.body.variables)
+        return jobs, len(mail.body.html or "") + len(mail.body.text or "")
+    return jobs, jobs * len(mail.body.variables)
 
 
 def _returned(outcome: Outcome) -> Receipt:

@@ -10,7 +10,7 @@ import msgspec
 
 from posthouse.domain.ids import AddressKey, TemplateId
 from posthouse.domain.job import JsonObject
-from posthouse.domain.message import Addressing, Disposition
+from posthouse.domain.message import Addressing, Disposition, StoredFile
 from posthouse.domain.stream import Stream
 
 
@@ -70,5 +70,6 @@ class NewMail(msgspec.Struct, frozen=True):
     metadata: JsonObject | None = None
     headers: tuple[tuple[str, str], ...] = ()
     tracked: bool = True
-    files: tuple[NewFile, ...] = ()
+    files: tuple[NewFile, ...] = ()  # until their bytes are stored
+    stored_files: tuple[StoredFile, ...] = ()
     sandbox: bool = False  # it never reaches a relay

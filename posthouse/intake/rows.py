@@ -14,14 +14,13 @@ from posthouse.domain.ids import (
     EventId,
     JobId,
     MessageId,
-    attachment_id,
     content_id,
     own_event_id,
     uuid7,
 )
 from posthouse.domain.job import JsonObject
 from posthouse.domain.message import StoredFile
-from posthouse.intake.mail import NewFile, NewMail, OwnContent, TemplateChoice
+from posthouse.intake.mail import NewMail, OwnContent, TemplateChoice
 from posthouse.storage import terms
 from posthouse.storage.acceptance import NewContent, NewJob
 from posthouse.storage.jobs import addressing_to_json
@@ -72,8 +71,8 @@ class Rows(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class RowMaker:
-    """`content_key` keys the digest by which equal bodies meet, so that nobody can make two bodies meet
-    that are not equal. `random_bits` must be cryptographic: job ids stand in tracking links."""
+    """`content_key` keys the digest by which equal bodies meet. `random_bits` must be cryptographic: job ids
+    stand in tracking links."""
 
     content_key: bytes
     random_bits: Callable[[int], int]
@@ -87,10 +86,14 @@ class RowMaker:
     def _rows(self, mail: NewMail, ids: list[JobId], moment: Moment) -> Rows:
         match mail.body:
             case OwnContent() as own:
-                content: NewContent | None = self._content(own, mail.files, moment)
+                content: NewContent | None = self._content(own, mail.stored_files, moment)
                 choice: TemplateChoice | None = None
             case TemplateChoice() as choice:
-                content = self._content(OwnContent(None, None), mail.files, moment) if mail.files else None
+                content = (
+                    self._content(OwnContent(None, None), mail.stored_files, moment)
+                    if mail.stored_files
+                    else None
+                )
             case _:
                 assert_never(mail.body)
         return Rows(
@@ -101,33 +104,17 @@ class RowMaker:
             response=_response(mail, ids),
         )
 
-    def _content(self, own: OwnContent, files: Sequence[NewFile], moment: Moment) -> NewContent:
-        """Bodies and files; files named in the digest by theirs, so that their bytes are hashed once."""
-        if not files:
-            digest = self._digest(msgspec.json.encode((own.html, own.text)))
-            return NewContent(content_id(moment.day, digest), own.html, own.text)
-        stored = tuple(
-            StoredFile(
-                file.filename,
-                file.content_type,
-                attachment_id(moment.day, self._digest(file.content)),
-                len(file.content),
-                file.content_id,
-                file.disposition,
-            )
-            for file in files
-        )
-        digest = self._digest(msgspec.json.encode((own.html, own.text, stored)))
-        return NewContent(
-            content_id(moment.day, digest),
-            own.html,
-            own.text,
-            msgspec.json.encode(stored),
-            {known.attachment_id: file.content for known, file in zip(stored, files, strict=True)},
-        )
+    def _content(self, own: OwnContent, files: Sequence[StoredFile], moment: Moment) -> NewContent:
+        """Bodies and the names of files; a file stands in the digest by its own."""
+        words = (own.html, own.text, files) if files else (own.html, own.text)
+        digest = keyed_digest(self.content_key, msgspec.json.encode(words))
+        names = msgspec.json.encode(files) if files else None
+        return NewContent(content_id(moment.day, digest), own.html, own.text, names)
 
-    def _digest(self, data: bytes) -> int:
-        return int.from_bytes(hashlib.blake2b(data, key=self.content_key, digest_size=16).digest())
+
+def keyed_digest(key: bytes, data: bytes) -> int:
+    """128 bits by which equal contents meet. Without the key nobody can make two meet that are not equal."""
+    return int.from_bytes(hashlib.blake2b(data, key=key, digest_size=16).digest())
 
 
 def _jobs(

@@ -4,7 +4,7 @@ Called in the order in which they stand here: that is also the order in which ta
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -13,7 +13,6 @@ from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import (
     AddressKey,
     ApiKeyId,
-    AttachmentId,
     ContentId,
     EventId,
     JobId,
@@ -57,7 +56,6 @@ class NewContent:
     html: str | None
     text: str | None
     attachments: bytes | None = None  # what the files are called, as JSON
-    files: Mapping[AttachmentId, bytes] = field(default_factory=dict)
 
 
 class NewJob(NamedTuple):
@@ -140,11 +138,6 @@ async def give_back_keys(tx: Transaction, names: Sequence[IdempotencyName]) -> N
 async def correct_answer(tx: Transaction, name: IdempotencyName, response: bytes) -> None:
     """Put another answer under a key that this transaction has claimed."""
     await tx.execute("correct_answer", name.api_key_id, name.key, response)
-
-
-async def insert_attachments(tx: Transaction, files: Mapping[AttachmentId, bytes]) -> None:
-    ids = sorted(files)
-    await tx.execute("insert_attachments", ids, [files[attachment_id] for attachment_id in ids])
 
 
 async def insert_contents(tx: Transaction, contents: Mapping[ContentId, NewContent]) -> None:

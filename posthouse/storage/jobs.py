@@ -10,7 +10,6 @@ import msgspec
 
 from posthouse.domain.ids import (
     AddressKey,
-    AttachmentId,
     CampaignId,
     ContentId,
     InstanceId,
@@ -190,13 +189,6 @@ async def contents(session: Session, ids: Iterable[ContentId]) -> dict[ContentId
     return dict(rows)
 
 
-async def attachments(session: Session, ids: Iterable[AttachmentId]) -> dict[AttachmentId, bytes]:
-    """The bytes of files; the caller bounds how many are asked for."""
-    wanted = sorted(set(ids))
-    rows = await session.fetch_into(_attachment, "attachments", wanted, wanted[0], wanted[-1])
-    return dict(rows)
-
-
 async def template_versions(
     session: Session, wanted: Iterable[tuple[TemplateId, int]]
 ) -> list[TemplateVersion]:
@@ -212,10 +204,6 @@ def _content(
 ) -> tuple[ContentId, StoredContent]:
     files = () if attachments is None else _read_files(attachments)
     return content_id, StoredContent(html, text, files)
-
-
-def _attachment(attachment_id: UUID, content: bytes) -> tuple[AttachmentId, bytes]:
-    return AttachmentId(attachment_id), content
 
 
 def _version(

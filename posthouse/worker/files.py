@@ -9,7 +9,7 @@ from typing import Final
 from posthouse.domain.errors import NotNow, RenderFailed
 from posthouse.domain.ids import AttachmentId
 from posthouse.domain.message import Attachment, Rendered
-from posthouse.storage import jobs as queue
+from posthouse.storage import attachments
 from posthouse.storage.db import Database
 
 #: Of files that one worker holds at once, whatever number of mails it has claimed. On its way to a relay a
@@ -110,14 +110,14 @@ class Files:
 async def load_files(db: Database, ids: Collection[AttachmentId]) -> dict[AttachmentId, bytes]:
     """Files by id; those that are not there are left out. Raises NotNow."""
     async with db.session() as session:
-        return await queue.attachments(session, ids)
+        return await attachments.load(session, ids)
 
 
 def _with_content(mail: Rendered, found: Mapping[AttachmentId, bytes]) -> Rendered | RenderFailed:
-    attachments: list[Attachment] = []
+    loaded: list[Attachment] = []
     for file in mail.files:
         content = found.get(file.attachment_id)
         if content is None:
             return RenderFailed(f"The attachment {file.filename} is not there any more.")
-        attachments.append(file.with_content(content))
-    return replace(mail, files=(), attachments=tuple(attachments))
+        loaded.append(file.with_content(content))
+    return replace(mail, files=(), attachments=tuple(loaded))

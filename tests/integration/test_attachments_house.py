@@ -336,6 +336,20 @@ async def test_a_batch_says_which_mail_has_the_wrong_file(house: House) -> None:
     assert [error["index"] for error in permissive.json()["errors"]] == [1]  # type: ignore[attr-defined]
 
 
+async def test_files_that_are_slow_to_store_hold_up_no_other_mail(house: House, pg_dsn: str) -> None:
+    file = {"filename": "a.pdf", "content": "eA=="}
+    async with looking(pg_dsn, "") as wire, asyncio.timeout(PATIENCE):
+        async with wire.transaction() as tx:
+            await tx.script("LOCK TABLE email_attachment IN ACCESS EXCLUSIVE MODE")
+            waiting = [asyncio.create_task(house.post(file)) for _ in range(10)]
+            for number in range(20):
+                answer = await house.api.call("POST", "/v1/emails", mail(number))
+                assert answer.status == 202
+            assert not any(post.done() for post in waiting)
+        await asyncio.gather(*waiting)
+    assert await house.stored() == 1
+
+
 async def test_a_retry_with_its_files_is_one_mail(house: House) -> None:
     key = {"idempotency-key": "order-4711"}
     first, again, other = [
@@ -349,4 +363,4 @@ async def test_a_retry_with_its_files_is_one_mail(house: House) -> None:
     ]
     assert (first.status, again.body) == (202, first.body)
     assert (other.status, other.code) == (422, "invalid_idempotent_request")
-    assert await house.stored() == 1
+    assert await house.wire.value(int, "owed") == 1

@@ -221,7 +221,7 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     ],
     "claimed_by": lambda s: [s.worker],
     "contents": _by_ids(lambda s: s.contents),
-    "attachments": _by_ids(lambda s: s.attachments),
+    "load_attachments": _by_ids(lambda s: s.attachments),
     "lock_jobs": _by_ids(lambda s: s.old),
     "insert_events": _events,
     "soft_bounces": _by_ids(lambda s: s.old),
@@ -293,6 +293,7 @@ GENERAL_CASES: Final[dict[str, Arguments]] = {
     "lock_suppressions": lambda s: ["gone-7@inbox.test"],
     "remove_suppressions": lambda s: ["gone-7@inbox.test", datetime.now(UTC), None, "asked"],
     "as_claimed": lambda s: [s.pending[0]],
+    "known_attachments": _by_ids(lambda s: s.attachments),
     "mail_jobs": lambda s: [s.pending[0], *timeline.bounds(s.pending[0])],
     "mail_events": lambda s: [
         [s.pending[0]],
@@ -321,6 +322,7 @@ COLD: Final = frozenset(
         "ended_workers",
         "bury_worker",
         "forget_workers",
+        "insert_attachments",
         "append_callbacks",
         "keep_callbacks",
         "bury_callback",
@@ -335,7 +337,7 @@ ID_DRIVEN: Final = (
     "standing_of",
     "unqueue_jobs",
     "contents",
-    "attachments",
+    "load_attachments",
     "lock_jobs",
     "soft_bounces",
     "move_jobs",
@@ -400,6 +402,7 @@ def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:
         "timeline.sql",
         "changes.sql",
         "dispatch.sql",
+        "attachments.sql",
     }
     named = {query.name for query in load_queries().all() if query.source in hot_files}
     assert named == set(QUEUE_CASES) | set(GENERAL_CASES) | COLD

@@ -292,6 +292,15 @@ async def test_a_mail_whose_files_cannot_be_loaded_now_goes_back_and_those_witho
     assert ids(desk.relay) == {job.job_id for job in JOBS[1:17]}
 
 
+async def test_the_sandbox_gets_the_files_too(desk: Desk) -> None:
+    job = msgspec.structs.replace(JOBS[0], sandbox=True)
+    desk.files_of[job.job_id] = (a_file(0, 10),)
+    await desk.handle([job])
+    ((taken,),) = desk.sandbox.sets
+    assert isinstance(taken, Rendered)
+    assert [file.content for file in taken.attachments] == [b"%PDF"]
+
+
 async def test_a_mail_whose_file_is_gone_ends_with_that_reason(desk: Desk) -> None:
     desk.files_of = {job.job_id: (a_file(n, 10),) for n, job in enumerate(JOBS[:2])}
     desk.lost_file = a_file(0, 10).attachment_id

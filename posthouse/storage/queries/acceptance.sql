@@ -25,12 +25,6 @@ WHERE k.api_key_id = given.api_key_id AND k.key = given.key;
 -- Of a key that this transaction has just claimed.
 UPDATE idempotency_key SET response = $3 WHERE api_key_id = $1 AND key = $2;
 
--- name: insert_attachments
--- In key order; equal files of one day meet in one row.
-INSERT INTO email_attachment (attachment_id, content)
-SELECT * FROM unnest($1::uuid[], $2::bytea[])
-ON CONFLICT DO NOTHING;
-
 -- name: insert_contents
 -- In key order; equal bodies of one day meet in one row.
 INSERT INTO email_content (content_id, html, text, attachments)

@@ -269,11 +269,6 @@ WHERE job_id = $1;
 SELECT content_id, html, text, attachments FROM email_content
 WHERE content_id = ANY($1::uuid[]) AND content_id >= $2 AND content_id <= $3;
 
--- name: attachments
--- The bytes of one mail's files. $2, $3: lowest and highest id.
-SELECT attachment_id, content FROM email_attachment
-WHERE attachment_id = ANY($1::uuid[]) AND attachment_id >= $2 AND attachment_id <= $3;
-
 -- name: template_versions
 -- Versions of templates. $1, $2: template and version pairs.
 SELECT v.template_id, t.key, v.version, v.subject_template, v.html_template, v.text_template, v.variables,
