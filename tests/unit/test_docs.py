@@ -16,13 +16,15 @@ import pytest
 import typer
 
 from posthouse.cli.docs import commands as command_pages
-from posthouse.cli.docs import lifecycle, reasons, settings
+from posthouse.cli.docs import events, lifecycle, reasons, settings
 from posthouse.cli.main import app
 from posthouse.cli.serve import RoleName
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
 from posthouse.config import Settings, settings_from
+from posthouse.domain.event import BounceClass, EventType
 from posthouse.domain.ids import ApiKeyId, uuid7
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.ingest.receive import Received
 from posthouse.intake.policy import StreamPolicy
 from posthouse.intake.posted import PostedEmail
@@ -65,6 +67,17 @@ def test_the_reference_of_settings_is_fresh() -> None:
 
 def test_the_reference_of_commands_is_fresh() -> None:
     assert page("cli.md") == command_pages.reference(app), f"run: {MADE_BY}"
+
+
+def test_the_page_of_events_is_fresh_and_knows_every_table() -> None:
+    shown = page("events.md")
+    assert shown == events.reference(), f"run: {MADE_BY}"
+    tables = list((ROOT / "posthouse" / "relays").glob("*/*.toml"))
+    assert len(tables) >= 6
+    for table in tables:
+        assert f"`{table.relative_to(ROOT)}`" in shown
+    for kind in [*EventType, *BounceClass, *SuppressionReason]:
+        assert f"| `{kind}` |" in shown
 
 
 def test_every_option_says_what_it_does() -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from posthouse.cli.docs import commands, lifecycle, reasons, settings
+from posthouse.cli.docs import commands, events, lifecycle, reasons, settings
 from posthouse.cli.main import app
 from posthouse.web.reference import document
 
@@ -10,6 +10,7 @@ from posthouse.web.reference import document
 def main(folder: Path) -> None:
     """Raises OSError where there is no such folder, ValueError for a page that lost its marks."""
     (folder / "configuration.md").write_text(settings.reference(), encoding="utf-8")
+    (folder / "events.md").write_text(events.reference(), encoding="utf-8")
     (folder / "openapi.json").write_bytes(document.encoded())
     (folder / "cli.md").write_text(commands.reference(app), encoding="utf-8")
     for name, with_table in {
