@@ -6,12 +6,14 @@ from typing import assert_never
 
 from posthouse.app.composer import message_id_domain
 from posthouse.app.vendors.base import VendorAccount
+from posthouse.app.vendors.mailgun import MailgunVendor
 from posthouse.app.vendors.postmark import PostmarkVendor
 from posthouse.app.vendors.sendgrid import SendGridVendor
 from posthouse.app.vendors.smtp import SmtpVendor
 from posthouse.clock import Clock
 from posthouse.compose.headers import message_id
 from posthouse.config import (
+    MailgunAccountSettings,
     PostmarkAccountSettings,
     SendGridAccountSettings,
     Settings,
@@ -21,6 +23,7 @@ from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
 from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
 from posthouse.relays.sandbox import SandboxCallbacks
+from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
 from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
 from posthouse.simulator.settings import SimulatorSettings
@@ -37,6 +40,8 @@ def vendor_account(account: RelayAccount, settings: Settings) -> VendorAccount:
             return SmtpVendor(account, table)
         case SendGridAccountSettings():
             return SendGridVendor(account, table)
+        case MailgunAccountSettings():
+            return MailgunVendor(account, table)
         case PostmarkAccountSettings():
             return PostmarkVendor(account, table)
         case _:
@@ -110,6 +115,7 @@ def simulation(settings: Settings) -> SimulatorSettings:
         keep_bodies=knobs.keep_bodies,
         smtp=tuple(side for side in sides if isinstance(side, SimulatedSmtp)),
         sendgrid=tuple(side for side in sides if isinstance(side, SimulatedSendGrid)),
+        mailgun=tuple(side for side in sides if isinstance(side, SimulatedMailgun)),
         postmark=tuple(side for side in sides if isinstance(side, SimulatedPostmark)),
     )
 

@@ -14,6 +14,7 @@ from posthouse.config.load import (
     settings_from,
 )
 from posthouse.config.relays import (
+    MailgunAccountSettings,
     PostmarkAccountSettings,
     RelaySettings,
     SendGridAccountSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "HouseSettings",
     "KafkaSettings",
     "LeaseSettings",
+    "MailgunAccountSettings",
     "PostmarkAccountSettings",
     "RelaySettings",
     "RetentionSettings",

@@ -45,6 +45,29 @@ class SendGridAccountSettings(Table, frozen=True, kw_only=True, tag="sendgrid", 
     simulator: bool = False
 
 
+class MailgunAccountSettings(Table, frozen=True, kw_only=True, tag="mailgun", tag_field="kind"):
+    """[relays.NAME] with kind = "mailgun": one sending domain of a Mailgun account, in the US or the EU."""
+
+    #: The sending domain, as Mailgun lists it.
+    domain: str
+    #: Name of the environment variable that holds the API key.
+    api_key_env: str = ""
+    #: File that holds the API key. A domain's sending key sends, and cannot ask about mail in doubt.
+    api_key_file: str = ""
+    #: https://api.eu.mailgun.net for a domain in the EU region.
+    base_url: str = "https://api.mailgun.net"
+    #: Name of the environment variable that holds the HTTP webhook signing key.
+    webhook_signing_key_env: str = ""
+    #: File that holds the signing key. One of the two is needed: unsigned webhooks are not taken.
+    webhook_signing_key_file: str = ""
+    #: The domain's webhook for accepted messages is set up too. Then silence means that a mail was not taken.
+    accepted_webhook: bool = False
+    #: Requests of one worker under way at a time.
+    max_concurrency: Positive = 64
+    #: The server is ours: it may be at a private address and be mailed at reserved domains.
+    simulator: bool = False
+
+
 class PostmarkAccountSettings(Table, frozen=True, kw_only=True, tag="postmark", tag_field="kind"):
     """[relays.NAME] with kind = "postmark": one message stream of a Postmark server."""
 
@@ -76,4 +99,6 @@ class PostmarkAccountSettings(Table, frozen=True, kw_only=True, tag="postmark", 
     simulator: bool = False
 
 
-RelaySettings = SmtpAccountSettings | SendGridAccountSettings | PostmarkAccountSettings
+RelaySettings = (
+    SmtpAccountSettings | SendGridAccountSettings | MailgunAccountSettings | PostmarkAccountSettings
+)

@@ -16,6 +16,7 @@ from posthouse.simulator.faults import FaultBoard
 from posthouse.simulator.http_listener import HttpListener
 from posthouse.simulator.ledger import Ledger, Via
 from posthouse.simulator.loopback import LoopbackBrowser
+from posthouse.simulator.mailgun_relay import mailgun_side
 from posthouse.simulator.people import Agenda
 from posthouse.simulator.postmark_relay import postmark_side, postmark_view
 from posthouse.simulator.postoffice import PostOffice
@@ -23,6 +24,7 @@ from posthouse.simulator.providers import DEFAULT_TABLE, Providers
 from posthouse.simulator.sendgrid_relay import sendgrid_side, sendgrid_view
 from posthouse.simulator.settings import (
     HttpAccount,
+    MailgunAccount,
     PostmarkAccount,
     SendGridAccount,
     SimulatorSettings,
@@ -107,6 +109,8 @@ def _http_side(world: World, account: HttpAccount) -> HttpSide:
     match account:
         case SendGridAccount():
             return sendgrid_side(world, account)
+        case MailgunAccount():
+            return mailgun_side(world, account)
         case PostmarkAccount():
             return postmark_side(world, account)
         case _:

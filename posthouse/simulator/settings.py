@@ -96,8 +96,33 @@ class PostmarkAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     habits: WebhookHabits = POSTMARK_HABITS
 
 
+#: One event in a call; after a failure again for about 8 hours.
+MAILGUN_HABITS = WebhookHabits(
+    batch_max=1,
+    in_flight=16,
+    retry_waits=(600, 900, 1800, 3600, 7200, 14_400),
+)
+
+
+class MailgunAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A sending domain of a Mailgun account, on a port of its own (0: any free one).
+
+    `hourly_limit`: more mails within an hour of the simulated world are refused until it is over; None: any
+    number. `webhook_url` None: no webhooks.
+    """
+
+    name: str
+    domain: str
+    api_key: str
+    signing_key: str
+    webhook_url: str | None = None
+    hourly_limit: int | None = None
+    port: int = 0
+    habits: WebhookHabits = MAILGUN_HABITS
+
+
 #: Every account that is reached over HTTP.
-HttpAccount: TypeAlias = SendGridAccount | PostmarkAccount
+HttpAccount: TypeAlias = SendGridAccount | MailgunAccount | PostmarkAccount
 
 
 class SmtpSecurity(StrEnum):
@@ -135,6 +160,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     agenda_max: int = 500_000  # things that people still mean to do; more are left undone, and counted
     visitors: int = 32  # people and machines at work at the same time
     sendgrid: tuple[SendGridAccount, ...] = ()
+    mailgun: tuple[MailgunAccount, ...] = ()
     postmark: tuple[PostmarkAccount, ...] = ()
     smtp: tuple[SmtpAccount, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
@@ -142,7 +168,7 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
     @property
     def http_accounts(self) -> tuple[HttpAccount, ...]:
-        return (*self.sendgrid, *self.postmark)
+        return (*self.sendgrid, *self.mailgun, *self.postmark)
 
     @property
     def ledger_path(self) -> Path:

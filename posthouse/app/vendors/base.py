@@ -59,11 +59,18 @@ class VendorAccount(Protocol):
         ...
 
 
-def http_client(base_url: str, *, simulated: bool, reply_bytes: int = LIMITS.reply_bytes) -> HttpClient:
-    """A client for one vendor's API. Only a simulated one may be at a private address."""
+def http_client(
+    base_url: str,
+    *,
+    simulated: bool,
+    reply_bytes: int = LIMITS.reply_bytes,
+    total: float = LIMITS.total,
+) -> HttpClient:
+    """A client for one vendor's API. Only a simulated one may be at a private address. `total`: seconds that
+    a request may take."""
     parts = urlsplit(base_url)
     allowed = frozenset({f"{parts.hostname}:{parts.port}"}) if simulated else frozenset()
-    return HttpClient(EgressPolicy(allowed), replace(LIMITS, reply_bytes=reply_bytes))
+    return HttpClient(EgressPolicy(allowed), replace(LIMITS, reply_bytes=reply_bytes, total=total))
 
 
 def port_of(base_url: str) -> int:

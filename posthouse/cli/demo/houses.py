@@ -15,6 +15,7 @@ class DemoRelay(StrEnum):
 
     SMTP = "smtp"
     SENDGRID = "sendgrid"
+    MAILGUN = "mailgun"
     POSTMARK = "postmark"
 
 
@@ -34,6 +35,7 @@ _SILENT: Final = frozenset({EventType.DELIVERED, EventType.COMPLAINED, EventType
 NEVER_HEARD: Final[Mapping[DemoRelay, frozenset[EventType]]] = {
     DemoRelay.SMTP: _SILENT,
     DemoRelay.SENDGRID: frozenset(),
+    DemoRelay.MAILGUN: frozenset(),
     DemoRelay.POSTMARK: frozenset(),
 }
 
@@ -120,6 +122,12 @@ webhook_key_file = "{secrets}.pub"'''
 server_token_file = "{secrets}.key"
 webhook_user = "posthouse"
 webhook_password_file = "{secrets}.password"'''
+        case DemoRelay.MAILGUN:
+            return f'''base_url = "http://127.0.0.1:{account.port}"
+domain = "{account.name}.shop.example"
+api_key_file = "{secrets}.key"
+webhook_signing_key_file = "{secrets}.signing"
+accepted_webhook = true'''
         case _:
             assert_never(account.kind)
 
