@@ -103,6 +103,12 @@ class Metrics:
             "1 while a run of callbacks that cannot be read stops their processing.",
             registry=self.registry,
         )
+        self.inbound_mails = Counter(
+            "posthouse_inbound_mails",
+            "Recipients of incoming mail, by what became of it.",
+            ["result"],
+            registry=self.registry,
+        )
         self.dead_letters = Counter(
             "posthouse_dead_letters",
             "What could not be processed, set aside with its reason.",

@@ -4,6 +4,8 @@ import random
 from collections.abc import Mapping
 from typing import assert_never
 
+import msgspec
+
 from posthouse.app.composer import message_id_domain
 from posthouse.app.vendors.base import VendorAccount
 from posthouse.app.vendors.mailgun import MailgunVendor
@@ -21,6 +23,8 @@ from posthouse.config import (
 )
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
+from posthouse.ingest.bounce_reader import BounceMails
+from posthouse.keyring import Keyring
 from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
 from posthouse.relays.sandbox import SandboxCallbacks
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
@@ -81,11 +85,13 @@ def asking(settings: Settings, inquirers: Mapping[RelayAccount, Inquirer]) -> As
     return Asking(inquirers, relays, lambda job_id, stream: message_id(job_id, domains[stream]))
 
 
-def build_inbox_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAccount], CallbackReader]:
-    """Who reads what is in the inbox. The sandbox writes there itself; it is none of `build_readers`, so
-    that nobody can post in its name."""
-    sandbox = SandboxCallbacks()
-    return {**build_readers(settings, clock), (sandbox.relay, sandbox.account): sandbox}
+def build_inbox_readers(
+    settings: Settings, keyring: Keyring, clock: Clock
+) -> dict[tuple[str, RelayAccount], CallbackReader]:
+    """Who reads what is in the inbox. The sandbox and the inbound role write there themselves; they are none
+    of `build_readers`, so that nobody can post in their names."""
+    ours: tuple[CallbackReader, ...] = (SandboxCallbacks(), BounceMails(keyring.return_paths, clock))
+    return {**build_readers(settings, clock), **{(one.relay, one.account): one for one in ours}}
 
 
 def doubt_rules(settings: Settings) -> Mapping[Stream, DoubtRule]:
@@ -113,10 +119,21 @@ def simulation(settings: Settings) -> SimulatorSettings:
         seed=knobs.seed,
         time_scale=knobs.time_scale,
         keep_bodies=knobs.keep_bodies,
-        smtp=tuple(side for side in sides if isinstance(side, SimulatedSmtp)),
+        smtp=tuple(_with_returns(side, settings) for side in sides if isinstance(side, SimulatedSmtp)),
         sendgrid=tuple(side for side in sides if isinstance(side, SimulatedSendGrid)),
         mailgun=tuple(side for side in sides if isinstance(side, SimulatedMailgun)),
         postmark=tuple(side for side in sides if isinstance(side, SimulatedPostmark)),
+    )
+
+
+def _with_returns(side: SimulatedSmtp, settings: Settings) -> SimulatedSmtp:
+    """Plain SMTP tells of late bounces and complaints by mail, to the inbound listener where there is one."""
+    inbound = settings.inbound
+    return msgspec.structs.replace(
+        side,
+        returns_host=inbound.host or settings.house.host,
+        returns_port=inbound.port,
+        feedback_address=next(iter(inbound.feedback_addresses), ""),
     )
 
 

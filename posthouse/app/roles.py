@@ -233,7 +233,7 @@ async def _work(
                     group.create_task(recorder.run()),
                 ]
                 if port is not None:
-                    around.append(group.create_task(_serve_ops(house, port)))
+                    around.append(group.create_task(serve_ops(house, port)))
                 await worker.run(ending)
                 for task in around:
                     task.cancel()
@@ -262,7 +262,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
     """What comes back from relays, dead workers, and the chores of the house."""
     async with AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(settings))
-        readers = build_inbox_readers(settings, house.clock)
+        readers = build_inbox_readers(settings, house.keyring, house.clock)
         inquirers = build_inquirers(settings, house.clock)
         for inquirer in inquirers.values():
             stack.push_async_callback(inquirer.close)
@@ -288,7 +288,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
             metrics=house.metrics,
         )
         async with asyncio.TaskGroup() as group:
-            ops = group.create_task(_serve_ops(house, settings.house.processor_port))
+            ops = group.create_task(serve_ops(house, settings.house.processor_port))
             group.create_task(processor.run(tools, stop))
             group.create_task(tell_endpoints(house, stop))
             group.create_task(do_chores([*maintenance.chores(house), *bus.chores], stop))
@@ -343,7 +343,7 @@ async def run_simulation(settings: Settings, stop: asyncio.Event) -> None:
     await run_simulator(simulation(settings), stop)
 
 
-async def _serve_ops(house: House, port: int) -> None:
+async def serve_ops(house: House, port: int) -> None:
     """Probes and metrics, until cancelled."""
     app = build_ops(house.metrics.registry, trouble_of(house))
     stop = asyncio.Event()

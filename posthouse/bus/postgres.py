@@ -154,6 +154,17 @@ class _HeldCallbacks:
             await self._tx.execute("drop_callbacks", done)
 
 
+async def append_to_inbox(db: Database, callbacks: Sequence[RawCallback]) -> None:
+    """Durable when it returns; processors find them the next time that they look. Raises NotNow."""
+    await db.execute(
+        "append_callbacks",
+        [c.relay for c in callbacks],
+        [c.account for c in callbacks],
+        [headers_to_json(c.headers) for c in callbacks],
+        [c.body for c in callbacks],
+    )
+
+
 class PostgresCallbacks:
     """bus.port.EventLog over relay_inbox."""
 
@@ -165,13 +176,7 @@ class PostgresCallbacks:
         self._after_append = after_append
 
     async def append(self, callbacks: Sequence[RawCallback]) -> None:
-        await self._db.execute(
-            "append_callbacks",
-            [c.relay for c in callbacks],
-            [c.account for c in callbacks],
-            [headers_to_json(c.headers) for c in callbacks],
-            [c.body for c in callbacks],
-        )
+        await append_to_inbox(self._db, callbacks)
         for account in {c.account for c in callbacks}:
             self._after_append(account)
 

@@ -1,4 +1,4 @@
-"""`posthouse bounces classify`"""
+"""`posthouse bounces classify | read`"""
 
 import os
 import sys
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from posthouse.cli.bounces_read import read_mailboxes
 from posthouse.cli.call import call_of, cell, open_input, progress, table
 from posthouse.cli.errors import tell
 from posthouse.cli.exits import Exit
@@ -29,6 +30,9 @@ class _Line(msgspec.Struct, frozen=True):
     file: str
     kind: Kind
     recipients: tuple[Recipient, ...]
+
+
+group.command("read")(read_mailboxes)
 
 
 def register(app: typer.Typer) -> None:

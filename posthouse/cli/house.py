@@ -100,6 +100,8 @@ def roles_of(settings: Settings) -> Sequence[Role]:
     roles = [Role("api", ("api",))]
     roles += [Role(f"worker-{stream}", ("worker", "--stream", stream.value)) for stream in Stream]
     roles += [Role("processor", ("processor",)), Role("track", ("track",))]
+    if settings.inbound.is_wanted:
+        roles.append(Role("inbound", ("inbound",)))
     if any(relay.simulator for relay in settings.relays.values()):
         roles.append(Role("simulator", ("simulator",)))
     return roles
@@ -109,6 +111,8 @@ def ready_urls(settings: Settings) -> dict[str, str]:
     """/readyz of each role that has one."""
     house = settings.house
     ports = {"api": house.api_port, "track": house.track_port, "processor": house.processor_port}
+    if settings.inbound.is_wanted:
+        ports["inbound"] = settings.inbound.ops_port
     ports |= {f"worker-{stream}": port for stream, port in house.worker_ports.items()}
     return {name: f"http://{house.host}:{port}/readyz" for name, port in ports.items()}
 

@@ -11,6 +11,7 @@ import typer
 import uvloop
 
 from posthouse.app import roles
+from posthouse.app.inbound import run_inbound
 from posthouse.cli.call import call_of
 from posthouse.config import PARENT_PIPE, Settings, load
 from posthouse.domain.stream import Stream
@@ -25,6 +26,7 @@ class RoleName(StrEnum):
     QUARANTINE = "quarantine"
     PROCESSOR = "processor"
     TRACK = "track"
+    INBOUND = "inbound"
     SIMULATOR = "simulator"
 
 
@@ -59,6 +61,8 @@ def _runner(role: RoleName, stream: Stream, port: int | None) -> Run:
             return roles.run_processor
         case RoleName.TRACK:
             return roles.run_track
+        case RoleName.INBOUND:
+            return run_inbound
         case RoleName.SIMULATOR:
             return roles.run_simulation
         case _:

@@ -16,7 +16,6 @@ from posthouse.compose.mime_headers import header_address, mailbox
 from posthouse.compose.plain_text import plain_text
 from posthouse.compose.prepare import Prepared, tracked
 from posthouse.compose.render import Plan, Renderer, Texts
-from posthouse.compose.return_path import return_path
 from posthouse.compose.source import Content
 from posthouse.compose.tracking import Link, Tracker, track_html, track_text
 from posthouse.compose.unsubscribe import Unsubscribe, UnsubscribeTokens
@@ -24,6 +23,7 @@ from posthouse.compose.way_out import html_with_way_out, text_with_way_out
 from posthouse.domain.errors import InvalidInput, RenderFailed
 from posthouse.domain.job import ClaimedJob
 from posthouse.domain.message import Rendered
+from posthouse.domain.return_path import return_path
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 from posthouse.domain.template import TemplateVersion

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from posthouse.config.settings import HouseSettings, Settings
+from posthouse.domain.bounce_mail import INBOUND_ACCOUNT
 from posthouse.domain.duration import is_duration, parse_duration
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.pointer import ANY, pointer_of, steps_of
@@ -167,8 +168,9 @@ def _check(settings: Settings, source: str) -> None:
                     f"{source}: [streams.{name}] names {account!r}, but there is no [relays.{account}].",
                     pointer=f"/streams/{name}/relays",
                 )
-    if SANDBOX_ACCOUNT in settings.relays:
-        raise Misconfigured(f"{source}: [relays.sandbox] has the name of test keys' sandbox: choose another.")
+    for reserved, whose in ((SANDBOX_ACCOUNT, "test keys' sandbox"), (INBOUND_ACCOUNT, "bounce mail")):
+        if reserved in settings.relays:
+            raise Misconfigured(f"{source}: [relays.{reserved}] has the name of {whose}: choose another.")
     _refuse_shared(settings, source)
     _check_webhooks(settings, source)
     if settings.retention.jobs < _MINIMUM_RETENTION:

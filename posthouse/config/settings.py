@@ -160,6 +160,38 @@ class SimulationSettings(Table, frozen=True, kw_only=True):
     keep_bodies: bool = True
 
 
+class InboundSettings(Table, frozen=True, kw_only=True):
+    """Where bounce mails and complaints about SMTP relays' mail come back. With a port or a Maildir, the role
+    `inbound` runs."""
+
+    #: The listener's; 25 where the MX of a bounce_domain is this machine. 0: no listener.
+    port: Port = 0
+    #: Address that it is bound to; empty: as house.host, which reaches nobody outside while it is 127.0.0.1.
+    host: str = ""
+    #: The name it greets with; empty: this machine's.
+    helo_name: str = ""
+    #: Certificate chain and key (PEM) for STARTTLS; empty: without.
+    tls_certificate: str = ""
+    #: The certificate's key.
+    tls_key: str = ""
+    #: A Maildir to which another mail server delivers the bounce domains' mail; empty: none.
+    maildir: str = ""
+    #: How often the Maildir is looked at.
+    maildir_every: timedelta = timedelta(seconds=10)
+    #: Addresses that feedback loops (Yahoo, Microsoft, ...) report complaints to.
+    feedback_addresses: list[str] = msgspec.field(default_factory=list)
+    #: Largest mail; what is longer is refused by the listener, and cut in a Maildir.
+    max_message_bytes: Positive = 1_000_000
+    #: Connections at a time.
+    max_connections: Positive = 200
+    #: Probes and metrics of the role.
+    ops_port: Port = 8033
+
+    @property
+    def is_wanted(self) -> bool:
+        return self.port != 0 or self.maildir != ""
+
+
 class Settings(Table, frozen=True, kw_only=True):
     """The whole configuration."""
 
@@ -173,6 +205,7 @@ class Settings(Table, frozen=True, kw_only=True):
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    inbound: InboundSettings = InboundSettings()
     simulation: SimulationSettings = SimulationSettings()
 
     @property

@@ -22,6 +22,7 @@ from posthouse.simulator.faults import FaultBoard
 from posthouse.simulator.ledger import Ledger, LedgerEntry, Via
 from posthouse.simulator.loopback import LoopbackBrowser
 from posthouse.simulator.people import Agenda
+from posthouse.simulator.postman import Postman
 from posthouse.simulator.settings import BadSettingsError, FaultSpec, check_fault
 from posthouse.simulator.store import MessageStore
 from posthouse.simulator.views import MessageView, mime_view
@@ -61,6 +62,7 @@ class Control:
         agenda: Agenda,
         browser: LoopbackBrowser,
         webhooks: Mapping[str, Webhook],
+        postmen: Mapping[str, Postman],
         faults: FaultBoard,
         views: Views,
     ) -> None:
@@ -71,6 +73,7 @@ class Control:
         self._agenda = agenda
         self._browser = browser
         self._webhooks = webhooks
+        self._postmen = postmen
         self._faults = faults
         self._views = views
 
@@ -152,7 +155,15 @@ class Control:
     async def idle(self, request: Request) -> Response:
         people = self._agenda.pending
         events = sum(webhook.pending for webhook in self._webhooks.values())
-        return _json({"idle": people + events == 0, "people": people, "webhook_events": events})
+        reports = sum(postman.pending for postman in self._postmen.values())
+        return _json(
+            {
+                "idle": people + events + reports == 0,
+                "people": people,
+                "webhook_events": events,
+                "mailed_reports": reports,
+            }
+        )
 
 
 def _number(request: Request, name: str, default: int) -> int:

@@ -18,9 +18,11 @@ from posthouse.simulator.ledger import Ledger, Via
 from posthouse.simulator.loopback import LoopbackBrowser
 from posthouse.simulator.mailgun_relay import mailgun_side
 from posthouse.simulator.people import Agenda
+from posthouse.simulator.postman import Postman
 from posthouse.simulator.postmark_relay import postmark_side, postmark_view
 from posthouse.simulator.postoffice import PostOffice
 from posthouse.simulator.providers import DEFAULT_TABLE, Providers
+from posthouse.simulator.returns import Returns
 from posthouse.simulator.sendgrid_relay import sendgrid_side, sendgrid_view
 from posthouse.simulator.settings import (
     HttpAccount,
@@ -69,8 +71,11 @@ async def run(settings: SimulatorSettings, stop: asyncio.Event, ready: Ready | N
             stack.push_async_callback(webhook.close)
         talking = tuple(webhooks.values())
         stack.push_async_callback(_say_last_words, talking)  # after the listeners are closed
-        accounts = await _open_accounts(world, sides, stack)
-        control = await _open_control(world, accounts, webhooks, stack)
+        postmen = _postmen(world)
+        for postman in postmen.values():
+            stack.push_async_callback(postman.close)
+        accounts = await _open_accounts(world, sides, postmen, stack)
+        control = await _open_control(world, accounts, webhooks, postmen, stack)
         for spec in settings.faults:
             await world.faults.set(spec)
         endpoints = Endpoints(f"http://{_for_url(settings.host)}:{control.port}", accounts)
@@ -118,14 +123,14 @@ def _http_side(world: World, account: HttpAccount) -> HttpSide:
 
 
 async def _open_accounts(
-    world: World, sides: Mapping[str, HttpSide], stack: AsyncExitStack
+    world: World, sides: Mapping[str, HttpSide], postmen: Mapping[str, Postman], stack: AsyncExitStack
 ) -> list[AccountInfo]:
     opened = [
         await _open_http(world, account, sides[account.name], stack)
         for account in world.settings.http_accounts
     ]
     tls = _tls(world)
-    opened += [await _open_smtp(world, account, tls, stack) for account in world.settings.smtp]
+    opened += [await _open_smtp(world, account, tls, postmen, stack) for account in world.settings.smtp]
     return opened
 
 
@@ -148,9 +153,14 @@ async def _open_http(
 
 
 async def _open_smtp(
-    world: World, account: SmtpAccount, tls: ssl.SSLContext | None, stack: AsyncExitStack
+    world: World,
+    account: SmtpAccount,
+    tls: ssl.SSLContext | None,
+    postmen: Mapping[str, Postman],
+    stack: AsyncExitStack,
 ) -> AccountInfo:
     settings = world.settings
+    postman = postmen.get(account.name)
     relay = SmtpRelay(
         account,
         office=world.office,
@@ -158,6 +168,7 @@ async def _open_smtp(
         host=settings.host,
         max_message_bytes=settings.max_message_bytes,
         tls=tls,
+        returns=None if postman is None else _returns(world, account, postman),
     )
     stack.push_async_callback(relay.close)
     await world.faults.guard(account.name, relay)
@@ -173,6 +184,26 @@ async def _open_smtp(
     )
 
 
+def _postmen(world: World) -> dict[str, Postman]:
+    """Of the SMTP accounts whose reports have somewhere to go."""
+    return {
+        account.name: Postman(account.returns_host, account.returns_port, world.events)
+        for account in world.settings.smtp
+        if account.returns_port
+    }
+
+
+def _returns(world: World, account: SmtpAccount, postman: Postman) -> Returns:
+    return Returns(
+        postman=postman,
+        feedback_address=account.feedback_address,
+        delays=world.office.providers.delays,
+        clock=world.clock,
+        seed=world.settings.seed,
+        time_scale=world.settings.time_scale,
+    )
+
+
 def _tls(world: World) -> ssl.SSLContext | None:
     if all(account.security is SmtpSecurity.PLAIN for account in world.settings.smtp):
         return None
@@ -183,6 +214,7 @@ async def _open_control(
     world: World,
     accounts: Sequence[AccountInfo],
     webhooks: Mapping[str, Webhook],
+    postmen: Mapping[str, Postman],
     stack: AsyncExitStack,
 ) -> HttpListener:
     control = Control(
@@ -193,6 +225,7 @@ async def _open_control(
         agenda=world.agenda,
         browser=world.browser,
         webhooks=webhooks,
+        postmen=postmen,
         faults=world.faults,
         views=VIEWS,
     )

@@ -121,12 +121,13 @@ class PostOffice:
 
     def deliver_plain(
         self, ref: MailRef, mailbox: Mailbox, envelope: Envelope, read: Callable[[], Reading]
-    ) -> None:
-        """Mail of a relay that reports nothing: it arrives at once, and spam reports have no way back."""
+    ) -> list[float]:
+        """Mail of a relay that reports nothing: it arrives at once. Returns when (event loop's clock) each
+        report of spam is made."""
         if mailbox.fate is not None and mailbox.fate.verdict in (Verdict.ASYNC, Verdict.DROP):
-            return
+            return []
         self.events.record(EventKind.DELIVERED, Stage.DECIDED, ref)
-        self.deliver(ref, self.intents(mailbox, envelope, read), asyncio.get_running_loop().time())
+        return self.deliver(ref, self.intents(mailbox, envelope, read), asyncio.get_running_loop().time())
 
 
 def refusal_kind(verdict: Verdict) -> EventKind:

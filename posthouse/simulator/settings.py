@@ -133,12 +133,19 @@ class SmtpSecurity(StrEnum):
 
 class SmtpAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A plain SMTP relay on a port of its own (0: any free one). With a password, AUTH is required; the user
-    is the account's name. The certificate is self-signed, for localhost and 127.0.0.1."""
+    is the account's name. The certificate is self-signed, for localhost and 127.0.0.1.
+
+    `returns_port`: where reports of late bounces are mailed to, at `returns_host`; 0: such mail is lost in
+    silence. Complaints go there too, to `feedback_address` if there is one.
+    """
 
     name: str
     password: str | None = None
     port: int = 0
     security: SmtpSecurity = SmtpSecurity.PLAIN
+    returns_host: str = "127.0.0.1"
+    returns_port: int = 0
+    feedback_address: str = ""
 
 
 class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

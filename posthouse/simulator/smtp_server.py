@@ -11,6 +11,8 @@ from posthouse.simulator.ledger import Outcome, Via
 from posthouse.simulator.letter import read_mail, scan_headers
 from posthouse.simulator.postoffice import PostOffice, Taken
 from posthouse.simulator.providers import Mailbox, Verdict
+from posthouse.simulator.returned import head_of
+from posthouse.simulator.returns import Returns, Sent
 from posthouse.simulator.settings import SmtpAccount, SmtpSecurity
 from posthouse.simulator.smtp_protocol import SmtpConnection
 
@@ -29,6 +31,7 @@ class SmtpRelay:
         host: str,
         max_message_bytes: int,
         tls: ssl.SSLContext | None,
+        returns: Returns | None = None,
     ) -> None:
         self.account = account.name
         self.password = account.password
@@ -39,6 +42,7 @@ class SmtpRelay:
         self._faults = faults
         self._host = host
         self._tls = tls
+        self._returns = returns
         self._implicit_tls = tls if account.security is SmtpSecurity.TLS else None
         self._server: asyncio.Server | None = None
         self._connections: set[SmtpConnection] = set()
@@ -104,7 +108,9 @@ class SmtpRelay:
         def answer(refs: Sequence[MailRef]) -> None:
             connection.taken(f"250 2.0.0 Ok: queued as {refs[0].n:010X}")
             for ref, box in zip(refs, boxes, strict=True):
-                self._office.deliver_plain(ref, box, envelope, partial(read_mail, body))
+                complaints = self._office.deliver_plain(ref, box, envelope, partial(read_mail, body))
+                if self._returns is not None:
+                    self._returns.mail_taken(Sent(ref, box, sender, head_of(body)), complaints)
 
         self._office.take(mails, body, answer)
 

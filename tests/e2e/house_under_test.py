@@ -306,13 +306,14 @@ class House:
 
 
 @asynccontextmanager
-async def running_house_under_test() -> AsyncIterator[House]:
-    """Started, ready, with a key and two templates; at its end everything is drained and gone."""
+async def running_house_under_test(more: str = "") -> AsyncIterator[House]:
+    """Started, ready, with a key and two templates; at its end everything is drained and gone. `more`:
+    further tables of the configuration."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-e2e-")))
         os.chmod(folder, 0o755)
         config = folder / CONFIG
-        config.write_text(configuration(folder), encoding="utf-8")
+        config.write_text(configuration(folder) + more, encoding="utf-8")
         settings = load(config, {})
         make_simulator_keys(settings)
         postgres = await stack.enter_async_context(EmbeddedPostgres(folder / "postgres"))

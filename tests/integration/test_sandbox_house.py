@@ -159,7 +159,7 @@ async def house(database: Database, queue_database: Database, tmp_path: Path) ->
     make_simulator_keys(settings)
     clock, rng, metrics = SystemClock(), random.Random(1), Metrics()
     policy = Policy((AT_ONCE,) * 3, dict.fromkeys(Stream, AT_ONCE))
-    readers = build_inbox_readers(settings, clock)
+    readers = build_inbox_readers(settings, load_keyring(tmp_path, {}), clock)
 
     async def recorded(events: Sequence[Event]) -> Applied:
         return await record(queue_database, events, policy, rng)

@@ -8,11 +8,11 @@ from compose_kit import JOB_ID, TOKENS
 
 from posthouse.compose.header_text import one_line
 from posthouse.compose.headers import HeaderSettings, check_headers, message_id, own_headers
-from posthouse.compose.return_path import read_return_path, return_path
 from posthouse.compose.unsubscribe import Unsubscribe, UnsubscribeTokens
 from posthouse.domain.errors import InvalidHeader, InvalidInput, Misconfigured
 from posthouse.domain.ids import CampaignId
 from posthouse.domain.job import Held
+from posthouse.domain.return_path import read_return_path, return_path
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 

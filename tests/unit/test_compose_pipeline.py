@@ -10,11 +10,11 @@ from mimecheck import header_names, parse
 
 from posthouse.compose.mime import to_raw
 from posthouse.compose.pipeline import Composed
-from posthouse.compose.return_path import read_return_path
 from posthouse.compose.source import Content
 from posthouse.domain.errors import RenderFailed
 from posthouse.domain.job import Held
 from posthouse.domain.message import Addressing, Mailbox
+from posthouse.domain.return_path import read_return_path
 from posthouse.domain.stream import Stream
 from posthouse.domain.suppression import SuppressionScope
 from posthouse.domain.template import TemplateVersion

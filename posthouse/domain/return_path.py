@@ -18,6 +18,11 @@ _PREFIX: Final = "b+"
 _ATTEMPT_BYTES: Final = 2
 _MAX_ATTEMPT: Final = (1 << 8 * _ATTEMPT_BYTES) - 1
 _MAC_BYTES: Final = 10
+_SIGNED: Final = re.compile(rb"b\+[0-9a-f]{56}(?=@)", re.IGNORECASE)
+#: A return path stands in the headers of a report, or of the mail that it returns; never behind megabytes.
+_LOOKED_AT: Final = 256 * 1024
+#: A mail that names more of our mails than this is no report about one.
+_NAMED: Final = 20
 _LOCAL_PART = re.compile(r"b\+([0-9a-f]{56})", re.IGNORECASE)
 
 
@@ -38,6 +43,19 @@ def read_return_path(address: str, key: bytes) -> Held | None:
         return None
     job_id = JobId(UUID(bytes=named[:-_ATTEMPT_BYTES]))
     return Held(job_id, int.from_bytes(named[-_ATTEMPT_BYTES:], "big"))
+
+
+def attempts_in(mail: bytes, key: bytes) -> list[Held]:
+    """The attempts whose signed return paths stand in a mail, each once, in order; [] when they are too many.
+    Who writes one had our mail or a report about it: nobody can make one up."""
+    found: dict[Held, None] = {}
+    for match in _SIGNED.finditer(mail, 0, _LOOKED_AT):
+        held = read_return_path(match[0].decode("ascii"), key)
+        if held is not None:
+            found[held] = None
+        if len(found) > _NAMED:
+            return []
+    return list(found)
 
 
 def _mac(named: bytes, key: bytes) -> bytes:
