@@ -177,6 +177,8 @@ async def test_a_list_is_asked_for_properly(api: ApiHouse) -> None:
 async def test_callbacks_are_stored_before_they_are_answered(api: ApiHouse) -> None:
     body = b'[{"event":"delivered"}]\r\n\x00\xff'
     path = "/hooks/sendgrid/mail-one"
+    forged = 'posthouse_callbacks_total{account="mail-one",relay="sendgrid",result="bad_signature"}'
+    assert f"{forged} 0.0" in (await api.call("GET", "/metrics")).body.decode()
     stored = await api.call("POST", path, raw=body, headers={"X-Signature": str(len(body))})
     assert (stored.status, stored.body) == (200, b"")
     assert [callback.body for callback in api.inbox.callbacks] == [body]
@@ -194,3 +196,4 @@ async def test_callbacks_are_stored_before_they_are_answered(api: ApiHouse) -> N
         'posthouse_callbacks_total{account="unknown",relay="unknown",result="unknown_account"} 2.0' in counted
     )
     assert 'posthouse_callbacks_total{account="mail-one",relay="sendgrid",result="stored"} 1.0' in counted
+    assert f"{forged} 1.0" in counted, "an increase from 0, as an alert on a single one needs"

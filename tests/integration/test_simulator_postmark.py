@@ -1,192 +1,28 @@
 """The simulated Postmark, spoken to by the real adapter, asked by the real inquirer, read by the real reader;
 and with plain requests, for what the adapter never does."""
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import ClientSession
-from aiohttp.test_utils import TestServer
-from aiohttp.web import Application, Request, Response, post
-from simulator_house import PATIENCE, Entry, Idle
+from postmark_house import TOKEN, mail, simulated
 
-from posthouse.clock import SystemClock
-from posthouse.domain.event import BounceClass, Event
-from posthouse.domain.ids import JobId, RelayAccount, uuid7
-from posthouse.domain.message import Addressing, Attachment, Mailbox, Rendered
+from posthouse.domain.event import BounceClass
+from posthouse.domain.message import Addressing, Attachment, Mailbox
 from posthouse.domain.stream import Stream
-from posthouse.net.client import ClientLimits, HttpClient
-from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     Inquiry,
-    Outcome,
     OutcomeUnknown,
-    RawCallback,
     RejectedMessage,
     RejectedRecipient,
     TryLater,
     WasTaken,
 )
-from posthouse.relays.postmark import (
-    PostmarkAccount,
-    PostmarkCallbacks,
-    PostmarkInquirer,
-    PostmarkRelay,
-    PostmarkSecrets,
-)
-from posthouse.simulator.main import Endpoints, run
-from posthouse.simulator.settings import POSTMARK_HABITS, FaultKind, SimulatorSettings
-from posthouse.simulator.settings import PostmarkAccount as Simulated
-
-TOKEN = "the-server-token"
-NAME = RelayAccount("pm")
-SECRETS = PostmarkSecrets(user="posthouse", password="pass", header_name="X-Hook", header_value="secret")
-QUIET = msgspec.structs.replace(POSTMARK_HABITS, duplicate_share=0.0, late_share=0.0)
-
-
-@dataclass(slots=True)
-class Hook:
-    """Where Postmark calls back."""
-
-    calls: list[tuple[dict[str, str], bytes]]
-    answers: list[int]  # to the first calls; then 200
-    base: str = ""
-
-    async def take(self, request: Request) -> Response:
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.calls.append((headers, await request.read()))
-        return Response(status=self.answers.pop(0) if self.answers else 200)
-
-    def events(self) -> list[Event]:
-        """Every call, verified and read."""
-        reader = PostmarkCallbacks(NAME, SECRETS, SystemClock())
-        found: list[Event] = []
-        for headers, body in self.calls:
-            callback = RawCallback("postmark", NAME, headers, body)
-            assert reader.verify(callback)
-            events, unplaced = reader.parse(callback)
-            assert unplaced == []
-            found += events
-        return found
-
-    def kinds(self) -> list[tuple[str, str | None]]:
-        return sorted((event.type.value, event.bounce) for event in self.events())
-
-
-@dataclass(slots=True)
-class Postmark:
-    hook: Hook
-    settings: SimulatorSettings
-    endpoints: Endpoints
-    client: ClientSession
-
-    @property
-    def url(self) -> str:
-        return self.endpoints.accounts[0].url
-
-    def relay(self, token: str = TOKEN) -> PostmarkRelay:
-        return PostmarkRelay(self.account(token), self._http(), SystemClock())
-
-    def inquirer(self) -> PostmarkInquirer:
-        return PostmarkInquirer(self.account(TOKEN), self._http(), SystemClock())
-
-    def account(self, token: str) -> PostmarkAccount:
-        return PostmarkAccount(account=NAME, server_token=token, base_url=self.url)
-
-    def _http(self) -> HttpClient:
-        allowed = frozenset({self.url.removeprefix("http://")})
-        return HttpClient(EgressPolicy(allowed), ClientLimits(connect=1.0, total=2.0, reply_bytes=1_000_000))
-
-    async def send(self, mails: Sequence[Rendered], token: str = TOKEN) -> list[Outcome]:
-        relay = self.relay(token)
-        try:
-            return await relay.send_many(mails, lambda: True)
-        finally:
-            await relay.close()
-
-    async def fault(self, kind: FaultKind) -> None:
-        order = {"kind": kind, "account": NAME, "times": 1}
-        async with self.client.post(f"{self.endpoints.control_url}/sim/faults", json=order) as answer:
-            assert answer.status == 201, await answer.text()
-
-    async def ask(self, method: str, path: str, **more: object) -> tuple[int, object]:
-        headers = {"X-Postmark-Server-Token": TOKEN, "Accept": "application/json"}
-        async with self.client.request(method, self.url + path, headers=headers, **more) as answer:  # type: ignore[arg-type]
-            body = await answer.read()
-            return answer.status, msgspec.json.decode(body) if body else None
-
-    async def idle(self) -> None:
-        async with asyncio.timeout(PATIENCE):
-            while True:
-                async with self.client.get(f"{self.endpoints.control_url}/sim/idle") as answer:
-                    if msgspec.json.decode(await answer.read(), type=Idle).idle:
-                        return
-                await asyncio.sleep(0.01)
-
-    def ledger(self) -> list[Entry]:
-        lines = self.settings.ledger_path.read_bytes().splitlines()
-        return [msgspec.json.decode(line, type=Entry) for line in lines]
-
-
-@asynccontextmanager
-async def simulated(
-    folder: Path, *, hook_answers: Sequence[int] = (), mails_paid: int | None = None
-) -> AsyncIterator[Postmark]:
-    hook = Hook([], list(hook_answers))
-    app = Application()
-    app.add_routes([post("/hooks", hook.take)])
-    async with TestServer(app) as server, ClientSession() as client:
-        account = Simulated(
-            name=NAME,
-            server_token=TOKEN,
-            webhook_url=str(server.make_url("/hooks")),
-            webhook_user="posthouse",
-            webhook_password="pass",
-            webhook_header="X-Hook",
-            webhook_secret="secret",
-            credits=mails_paid,
-            habits=QUIET,
-        )
-        settings = SimulatorSettings(folder=folder / "sim", time_scale=0.0005, postmark=(account,))
-        stop = asyncio.Event()
-        ready: asyncio.Future[Endpoints] = asyncio.get_running_loop().create_future()
-        ended = asyncio.create_task(run(settings, stop, ready.set_result))
-        await asyncio.wait((ready, ended), return_when=asyncio.FIRST_COMPLETED)
-        try:
-            yield Postmark(hook, settings, await ready, client)
-        finally:
-            stop.set()
-            async with asyncio.timeout(PATIENCE):
-                await ended
-
-
-def mail(to: str, number: int = 1, stream: Stream = Stream.TRANSACTIONAL) -> Rendered:
-    now = datetime.now(UTC)
-    return Rendered(
-        job_id=JobId(uuid7(int(now.timestamp() * 1000) - 1000, number)),
-        attempt=2,
-        stream=stream,
-        return_path="bounce@shop.example",
-        recipient=to,
-        sender=Mailbox("hello@shop.example", "Žofie, 山田"),
-        addressing=Addressing(to=(Mailbox(to, "Ann"),)),
-        subject="Ваш чек ✓",
-        text="Grüße\n",
-        html="<p>Grüße</p>",
-        message_id=f"<{number}@shop.example>",
-        date=now,
-        attachments=(
-            Attachment("a.pdf", "application/pdf", b"%PDF"),
-            Attachment("l.png", "image/png", b"x", "l"),
-        ),
-    )
+from posthouse.simulator.settings import FaultKind
 
 
 @pytest.mark.parametrize(
@@ -251,6 +87,48 @@ async def test_faults_on_the_way_in(tmp_path: Path, kind: FaultKind, outcome: ty
         outcomes = await postmark.send([mail(f"ok-{n}@gmail.sim.test", n, stream) for n in range(1, 3)])
         assert outcome in {type(one) for one in outcomes}
         assert len(postmark.ledger()) == sum(isinstance(one, Accepted) for one in outcomes)
+
+
+async def test_the_same_attempt_twice_is_two_mails_whose_events_are_told_apart(tmp_path: Path) -> None:
+    """Postmark has no idempotency key: a repeat is a second mail, and each tells of itself."""
+    async with simulated(tmp_path) as postmark:
+        one = mail("ok-ann@gmail.sim.test")
+        outcomes = [(await postmark.send([one]))[0] for _ in range(2)]
+        await postmark.idle()
+        ids = [outcome.provider_message_id for outcome in outcomes if isinstance(outcome, Accepted)]
+        events = postmark.hook.events()
+        assert sorted(event.provider_message_id or "" for event in events) == sorted(ids)
+        assert len({event.event_id for event in events}) == 2
+        assert {(event.job_id, event.attempt) for event in events} == {(one.job_id, 2)}
+
+
+async def test_long_headers_and_files_arrive_as_they_were(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as postmark:
+        long = " ".join(f"word{n}" for n in range(150))
+        one = replace(mail("ok-ann@gmail.sim.test"), subject=long, headers=(("X-Long", long),))
+        [outcome] = await postmark.send([one])
+        assert isinstance(outcome, Accepted)
+        async with postmark.client.get(f"{postmark.endpoints.control_url}/sim/messages/1") as answer:
+            shown = msgspec.json.decode(await answer.read())
+        headers = dict(shown["headers"])
+        assert (headers["Subject"], headers["X-Long"]) == (long, long)
+        assert (headers["Message-ID"], headers["X-PM-KeepID"]) == (one.message_id, "true")
+        assert headers["From"] == '"Žofie, 山田" <hello@shop.example>'
+        assert (shown["text"], shown["html"]) == (one.text, one.html)
+        request = msgspec.json.decode(shown["raw"])
+        assert [file.get("ContentID") for file in request["Attachments"]] == [None, "cid:l"]
+
+
+async def test_a_server_that_hangs_or_is_away(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as postmark:
+        await postmark.fault(FaultKind.HANG)
+        [hung] = await postmark.send([mail("ok-ann@gmail.sim.test")])
+        assert isinstance(hung, OutcomeUnknown)
+        assert postmark.ledger() == []
+        await postmark.fault(FaultKind.REFUSE, times=None)
+        [away] = await postmark.send([mail("ok-ann@gmail.sim.test")])
+        assert isinstance(away, TryLater)
+        assert away.slow_relay
 
 
 async def test_doubt_is_settled_by_asking(tmp_path: Path) -> None:
