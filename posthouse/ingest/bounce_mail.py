@@ -12,11 +12,12 @@ from typing import Final, assert_never
 from posthouse.ingest.bounces.addresses import find_addresses, one_address
 from posthouse.ingest.bounces.arf import is_forwarded_complaint, read_feedback, recipient_in
 from posthouse.ingest.bounces.decide import Evidence, decide, told, waiting
-from posthouse.ingest.bounces.dsn import Dsn, DsnAction, DsnRecipient, read_dsn
+from posthouse.ingest.bounces.dsn import Dsn, DsnAction, DsnRecipient, looks_like_dsn, read_dsn
 from posthouse.ingest.bounces.gather import Pieces, gather
-from posthouse.ingest.bounces.kind import kind_of_text
+from posthouse.ingest.bounces.kind import kind_of_text, reports
 from posthouse.ingest.bounces.mime import Head, read_mail
 from posthouse.ingest.bounces.notice import Named, recipients_in
+from posthouse.ingest.bounces.notification import bounces_in, complaints_in
 from posthouse.ingest.bounces.original import original_of
 from posthouse.ingest.bounces.report import Kind, Original, Recipient, Report
 from posthouse.replies.bounce_rules import Reason
@@ -39,12 +40,14 @@ _WORST_FIRST: Final = (Kind.BOUNCE, Kind.DELAYED, Kind.DELIVERED)
 def classify(raw: bytes) -> Report:
     """Never raises."""
     pieces = gather(read_mail(raw))
-    dsn = _joined([read_dsn(text) for text in pieces.status])
+    dsn = _dsn(pieces)
     original = original_of(pieces.returned, dsn.envelope_id)
     if pieces.feedback:
         return _feedback(pieces, original)
     if dsn.recipients:
         return _by_dsn(dsn, pieces, original)
+    if complained := complaints_in(pieces.head, pieces.words):
+        return _complaint(complained, original)
     if is_forwarded_complaint(pieces.returned):
         return _complaint([recipient_in(pieces.returned)], original)
     return _by_text(pieces, original)
@@ -63,6 +66,14 @@ def _feedback(pieces: Pieces, original: Original) -> Report:
 def _complaint(addresses: Sequence[str], original: Original) -> Report:
     found = (told(address, Reason.FEEDBACK, "feedback_report") for address in addresses)
     return Report(Kind.COMPLAINT, tuple(found), original)
+
+
+def _dsn(pieces: Pieces) -> Dsn:
+    """What is said for programs: in parts of its own, in the text, or as Amazon says it."""
+    texts = pieces.status
+    if not texts and looks_like_dsn(pieces.words) and reports(pieces.head, pieces.words):
+        texts = [pieces.words]
+    return _joined([*map(read_dsn, texts), bounces_in(pieces.head, pieces.words)])
 
 
 def _joined(found: Sequence[Dsn]) -> Dsn:
@@ -121,7 +132,10 @@ def _by_text(pieces: Pieces, original: Original) -> Report:
             return Report(kind, _once(map(decide, _evidence(failed, pieces, original))), original)
         case Kind.DELAYED:
             return Report(kind, _once(map(waiting, _evidence(failed, pieces, original))), original)
-        case Kind.AUTO_REPLY | Kind.OTHER | Kind.COMPLAINT | Kind.DELIVERED:
+        case Kind.AUTO_REPLY:
+            sender = one_address(pieces.head.get("from"))
+            return Report(kind, (told(sender, Reason.VACATION, "automatic_reply"),), original)
+        case Kind.OTHER | Kind.COMPLAINT | Kind.DELIVERED:
             return Report(kind, (), original)
         case _:
             assert_never(kind)

@@ -156,7 +156,7 @@ class _Test:
             self._fits_status(status)
             and (not self._phrases or any_within(self._phrases, text))
             and (not self._around or any_within(self._around, around))
-            and not any_within(self._unless, text)
+            and not any_within(self._unless, around if self._around else text)
         )
 
     def _fits_status(self, status: Sequence[str]) -> bool:

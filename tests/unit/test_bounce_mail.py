@@ -419,6 +419,76 @@ def test_a_server_that_still_tries(text: str) -> None:
     assert (kind, address, action) == (Kind.DELAYED, ANN, Action.NONE)
 
 
+def test_a_carriers_filter_is_not_an_unknown_user() -> None:
+    text = """
+        This is the mail system at host mx.example.org.
+
+        <ann@docomo.ne.jp>: host mfsmax.docomo.ne.jp[192.0.2.9] said: 550 Unknown user ann@docomo.ne.jp
+        (in reply to {stage} command)
+        """
+    after, before = (text.format(stage=stage) for stage in ("end of DATA", "RCPT TO"))
+    assert one(classify(mail(after)))[2:] == (Action.NONE, Reason.RESTRICTED)
+    assert one(classify(mail(before)))[2:] == (Action.SUPPRESS, Reason.USER_UNKNOWN)
+
+
+def test_a_report_that_a_scanner_packed_up_whole() -> None:
+    inner = report(failed(ANN, "550 user unknown")).decode().replace("b1", "b2")
+    raw = parts(("message/rfc822", inner), kind='multipart/mixed; boundary="b1"')
+    assert one(classify(raw)) == (Kind.BOUNCE, ANN, Action.SUPPRESS, Reason.USER_UNKNOWN)
+
+
+PERSON = (b"MAILER-DAEMON@mx.example.org", b"eve@example.org"), (b"Delivery Status", b"Re: Delivery Status")
+
+
+@pytest.mark.parametrize("inner_type", ["message/rfc822", "text/plain"])
+def test_a_report_that_a_person_forwards_or_quotes_is_about_nobody(inner_type: str) -> None:
+    inner = report(failed(ANN, "550 user unknown")).decode().replace("b1", "b2")
+    raw = parts(("text/plain", "What is this?"), (inner_type, inner), kind='multipart/mixed; boundary="b1"')
+    for daemons, persons in PERSON:
+        raw = raw.replace(daemons, persons, 1)
+    assert classify(raw).kind is Kind.OTHER
+
+
+def test_a_returned_mail_without_a_type_is_not_read() -> None:
+    text = f"The following address(es) failed:\n\n  {ANN}\n    the mailbox is full"
+    raw = parts(("text/plain", text), kind='multipart/mixed; boundary="b1"')
+    raw = raw.replace(b"--b1--", b"--b1\n" + RETURNED.encode() + b"--b1--")
+    assert one(classify(raw)) == (Kind.BOUNCE, ANN, Action.RETRY, Reason.MAILBOX_FULL)
+
+
+def notification(text: str, **head: str) -> bytes:
+    sender = "Topic <no-reply@sns.amazonaws.com>"
+    return mail(text, sender=sender, subject="AWS Notification Message", **head)
+
+
+BOUNCED = f"""{{"notificationType":"Bounce","bounce":{{"bounceType":"Permanent","bouncedRecipients":[
+{{"emailAddress":"{ANN}","action":"failed","status":"5.1.1","diagnosticCode":"smtp; 550 5.1.1 user unknown"}},
+{{"emailAddress":"{BOB}"}}]}}}}"""
+COMPLAINED = (
+    f"""{{"eventType":"Complaint","complaint":{{"complainedRecipients":[{{"emailAddress":"{ANN}"}}]}}}}"""
+)
+
+
+def test_notifications_by_mail() -> None:
+    found = classify(notification(BOUNCED, x_amz_sns_message_id="1"))
+    assert said(found) == [(ANN, Action.SUPPRESS, Reason.USER_UNKNOWN), (BOB, Action.RETRY, Reason.UNKNOWN)]
+    complaint = classify(notification(COMPLAINED, x_amz_sns_message_id="1"))
+    assert one(complaint) == (Kind.COMPLAINT, ANN, Action.SUPPRESS, Reason.FEEDBACK)
+
+
+def test_a_mail_that_quotes_a_notification_is_none() -> None:
+    raw = mail(BOUNCED, sender="ann@example.net", subject="Re: Bounces", in_reply_to="<m1@shop.example>")
+    assert classify(raw).recipients == ()
+
+
+def test_junk_mail_reports_without_a_feedback_part() -> None:
+    returned = f"X-HmXmrOriginalRecipient: {BOB}\n{RETURNED}"
+    raw = parts(
+        ("message/rfc822", returned), kind='multipart/mixed; boundary="b1"', subject="complaint about message"
+    )
+    assert one(classify(raw)) == (Kind.COMPLAINT, BOB, Action.SUPPRESS, Reason.FEEDBACK)
+
+
 # ---- robots and people -------------------------------------------------------------------------------------
 
 ANSWERS = {
@@ -442,8 +512,7 @@ ANSWERS = {
 
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_a_robot_that_answers_for_a_person_is_no_bounce(answer: str) -> None:
-    found = classify(ANSWERS[answer])
-    assert (found.kind, found.recipients) == (Kind.AUTO_REPLY, ())
+    assert one(classify(ANSWERS[answer])) == (Kind.AUTO_REPLY, ANN, Action.NONE, Reason.VACATION)
 
 
 OTHERS = {

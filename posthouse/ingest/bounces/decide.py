@@ -62,21 +62,22 @@ def waiting(evidence: Evidence) -> Recipient:
 
 def _sayings(evidence: Evidence) -> Iterator[_Said]:
     """From the most to the least specific."""
+    reported = evidence.status
     if evidence.diagnostic:
-        yield _Said(evidence.diagnostic, _status_in(evidence.diagnostic) or evidence.status)
+        code = code_in(evidence.diagnostic)
+        yield _Said(evidence.diagnostic, _best(enhanced_in(evidence.diagnostic), reported, code))
     for reply in replies_in(evidence.words):
-        yield _Said(reply.text, reply.status or _status_of(reply.code) or evidence.status)
+        yield _Said(reply.text, _best(reply.status, reported, reply.code))
     for text in (evidence.words, evidence.notice):
         if text:
-            yield _Said(text, enhanced_in(text) or evidence.status or _status_of(code_in(text)))
+            yield _Said(text, _best(enhanced_in(text), reported, code_in(text)))
 
 
-def _status_in(text: str) -> str:
-    return enhanced_in(text) or _status_of(code_in(text))
-
-
-def _status_of(code: str) -> str:
-    return f"{code[0]}.0.0" if code else ""
+def _best(quoted: str, reported: str, code: str) -> str:
+    """The enhanced code that goes with a text: its own, else the reporter's, else one for its reply code."""
+    if quoted or (reported and not reported.endswith(".0.0")):
+        return quoted or reported
+    return f"{code[0]}.0.0" if code else reported
 
 
 def _status(reported: str, said: Sequence[_Said]) -> str:

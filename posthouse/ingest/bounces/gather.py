@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from posthouse.ingest.bounces.dsn import looks_like_dsn
 from posthouse.ingest.bounces.mime import Head, Part, read_head, read_mail
 from posthouse.ingest.bounces.notice import without_quoted_lines
 from posthouse.ingest.bounces.original import cut, header_in
@@ -43,6 +42,9 @@ def gather(mail: Part) -> Pieces:
     texts: list[str] = []
     pages: list[str] = []
     for part in _leaves(mail):
+        if part is not mail and "received" in part.head and "from" in part.head:
+            _keep(pieces, part.head)  # a mail that was put in without a type
+            continue
         match part.content_type:
             case kind if kind in _STATUS:
                 pieces.status.append(part.text())
@@ -91,8 +93,6 @@ def _read_words(pieces: Pieces, text: str) -> None:
     words, tail = cut(text)
     if tail:
         _keep(pieces, header_in(tail))
-    if not pieces.status and looks_like_dsn(words):
-        pieces.status.append(words)
     pieces.words = without_quoted_lines(words)
     pieces.notice = f"{pieces.words}\n\n{pieces.head.get('subject')}"
 

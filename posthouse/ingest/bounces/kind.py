@@ -18,8 +18,14 @@ _MAX_HEADER: Final = 500
 #: Fields that only automatic answers have.
 _AUTOMATIC: Final = (
     "x-autoreply", "x-autorespond", "x-autoreply-from", "x-autoresponder", "x-vacation", "x-mail-autoreply",
+    "x-apple-action",
 )  # fmt: skip
 _ANSWERS: Final = ("re:", "fw:", "fwd:", "aw:", "sv:", "wg:", "tr:", "rv:", "回复", "答复", "转发")
+
+
+def reports(head: Head, words: str) -> bool:
+    """Whether a mail says something about delivery: then fields of a report in its text are meant."""
+    return kind_of_text(head, words) in (Kind.BOUNCE, Kind.DELAYED)
 
 
 def kind_of_text(head: Head, words: str) -> Kind:
@@ -73,7 +79,7 @@ def _says_failed(head: Head, subject: str, text: str, *, daemon: bool) -> bool:
     null_path = head.get("return-path").replace(" ", "") == "<>"
     told = says(Says.FAILED, Place.SUBJECT, subject, sure=False)
     if says(Says.FAILED, Place.TEXT, text, sure=True):
-        return daemon or null_path or told or not _is_answer(head, subject)
+        return daemon or null_path or not _is_answer(head, subject)
     diagnosis = next(replies_in(text), None) is not None or by_words(f"{subject} {text}", "") is not None
     if daemon or null_path:
         return diagnosis or says(Says.FAILED, Place.TEXT, text, sure=False)

@@ -8,7 +8,8 @@ from posthouse.replies.bounce_rules import MAX_TEXT
 
 _MAX_READ: Final = 8_000
 _MAX_SHOWN: Final = 500
-_CONTINUED = re.compile(r"\b[245]\d\d-(?:[245]\.\d{1,3}\.\d{1,3}[ -])?")
+_CONTINUED = re.compile(r"\b([245]\d\d)-(?=\D|[245]\.\d)")
+_CODES = re.compile(r"\b([245]\d\d)[ -](?:[245]\.\d{1,3}\.\d{1,3}[ -])?")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _READ: Final = str.maketrans(
     {"’": "'", "‘": "'", "´": "'", "“": '"', "”": '"'}
@@ -19,7 +20,9 @@ _READ: Final = str.maketrans(
 def normal(text: str) -> str:
     """Lower case, single spaces, "@" for each address, without the codes in front of continued lines."""
     plain = without_addresses(text[:_MAX_READ].translate(_READ)).lower()
-    return " ".join(_CONTINUED.sub(" ", plain).split())[:MAX_TEXT]
+    if _CONTINUED.search(plain) is not None:
+        plain = _CODES.sub(" ", plain)
+    return " ".join(plain.split())[:MAX_TEXT]
 
 
 def shown(text: str) -> str:

@@ -16,7 +16,7 @@ _QUOTE: Final = "> \t|"
 _DECORATION: Final = " \t-=*_>#[(~+|."
 _MAX_RULE: Final = 100  # characters of a line of dashes
 _TRIES: Final = 8
-_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60}):(?:\s|$)")
+_FIELD = re.compile(r"([A-Za-z][A-Za-z0-9-]{1,60}):(\s|$)?")
 #: Fields that stand in the header of a mail and in no list of what went wrong.
 _TELLING: Final = frozenset(
     {
@@ -60,9 +60,8 @@ def _at_header(text: str) -> int:
     begin, telling, weak, place = -1, 0, set[str](), 0
     for line in text.splitlines(keepends=True):
         stripped = line.strip(_QUOTE + "\r\n")
-        field = _FIELD.match(stripped)
-        if field is not None:
-            name = field[1].lower()
+        name = _field_name(stripped)
+        if name:
             begin = place if begin < 0 else begin
             telling += name in _TELLING
             if name in _WEAKLY_TELLING:
@@ -73,6 +72,15 @@ def _at_header(text: str) -> int:
             begin, telling, weak = -1, 0, set[str]()
         place += len(line)
     return len(text)
+
+
+def _field_name(line: str) -> str:
+    """The name of the header field that a line is, in lower case; "" for another line."""
+    found = _FIELD.match(line)
+    if found is None:
+        return ""
+    name = found[1].lower()
+    return name if found[2] is not None or name in _TELLING | _WEAKLY_TELLING else ""
 
 
 def header_in(tail: str) -> Head:
@@ -87,8 +95,7 @@ def header_in(tail: str) -> Head:
 
 
 def _begins(line: str) -> bool:
-    field = _FIELD.match(line.strip())
-    return field is not None and field[1].lower() in _TELLING | _WEAKLY_TELLING | {"to", "subject"}
+    return _field_name(line.strip()) in _TELLING | _WEAKLY_TELLING | {"to", "subject"}
 
 
 def original_of(head: Head, envelope_id: str) -> Original:
