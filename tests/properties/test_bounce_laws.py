@@ -44,6 +44,7 @@ def keeps_the_rules(found: Report) -> None:
     assert not suppressed or found.kind in (Kind.BOUNCE, Kind.COMPLAINT)
     assert all(one.bounce in (BounceClass.HARD, None) for one in suppressed)
     assert found.kind is not Kind.OTHER or not found.recipients
+    assert all(one.address.isprintable() for one in found.recipients)
     assert all(one.diagnostic.isprintable() and len(one.diagnostic) <= 500 for one in found.recipients)
     assert len({one.address.lower() for one in found.recipients}) == len(found.recipients)
 

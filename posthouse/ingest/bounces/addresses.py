@@ -55,7 +55,7 @@ def one_address(value: str) -> str:
     value = value.strip()[:1000]
     inner = value[value.find("<") + 1 :] if "<" in value else _PREFIXES.sub("", value, count=1).strip()
     found = _BRACKETED.match(inner)
-    if found is not None:
+    if found is not None and found[0].isprintable():
         return found[0].strip("'\"`()[]").rstrip(".")
     return next((one.address for one in find_addresses(value)), "")
 

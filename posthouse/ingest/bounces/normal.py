@@ -10,7 +10,6 @@ _MAX_READ: Final = 8_000
 _MAX_SHOWN: Final = 500
 _CONTINUED = re.compile(r"\b([245]\d\d)-(?=\D|[245]\.\d)")
 _CODES = re.compile(r"\b([245]\d\d)[ -](?:[245]\.\d{1,3}\.\d{1,3}[ -])?")
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _READ: Final = str.maketrans(
     {"’": "'", "‘": "'", "´": "'", "“": '"', "”": '"'}
     | {chr(n): " " for n in (*range(10), *range(11, 32), 127, 160)}
@@ -27,4 +26,7 @@ def normal(text: str) -> str:
 
 def shown(text: str) -> str:
     """A server's words in one line that is safe to print."""
-    return " ".join(_UNPRINTABLE.sub(" ", text[: 4 * _MAX_SHOWN]).split())[:_MAX_SHOWN]
+    read = text[: 4 * _MAX_SHOWN]
+    if not read.isprintable():
+        read = "".join(letter if letter.isprintable() else " " for letter in read)
+    return " ".join(read.split())[:_MAX_SHOWN]
