@@ -39,9 +39,9 @@ _WHITE: Final = b" \t\r\n"
 _BACKSLASH: Final = re.compile(rb"\\")
 _COMMA: Final = re.compile(rb",")
 
-_blocked: Final = frozenset(
-    tomllib.loads(resource_files("posthouse.intake").joinpath("attachments.toml").read_text())["blocked"]
-)
+_blocked = tomllib.loads(resource_files("posthouse.intake").joinpath("attachments.toml").read_text())
+_BLOCKED_EXTENSIONS: Final = frozenset(_blocked["extensions"])
+_BLOCKED_TYPES: Final = frozenset(_blocked["types"])
 #: Without what this machine's own files say, so that a name means the same everywhere.
 _types: Final = mimetypes.MimeTypes()
 _read_text = msgspec.json.Decoder(str).decode
@@ -188,12 +188,8 @@ def _check_name(filename: str, pointer: str) -> None:
             pointer,
         )
     for extension in _extensions(filename):
-        if extension in _blocked:
-            raise InvalidInput(
-                f"Mailboxes refuse files that run when they are opened (.{extension}). Link to it instead.",
-                code="attachment_type_blocked",
-                pointer=pointer,
-            )
+        if extension in _BLOCKED_EXTENSIONS:
+            raise _runs(f".{extension}", pointer)
 
 
 def _extensions(filename: str) -> Iterator[str]:
@@ -212,6 +208,8 @@ def _content_type(posted: PostedAttachment, filename: str, pointer: str) -> str:
     bare = posted.content_type.partition(";")[0].strip()
     if not _CONTENT_TYPE.fullmatch(bare):
         raise _invalid("A content type looks like application/pdf.", f"{pointer}/content_type")
+    if bare.lower() in _BLOCKED_TYPES:
+        raise _runs(bare, f"{pointer}/content_type")
     return bare
 
 
@@ -242,6 +240,14 @@ def _disposition(posted: PostedAttachment, content_id: str | None, pointer: str)
             "An inline file needs the content_id that the HTML refers to with cid:.", f"{pointer}/content_id"
         )
     return disposition
+
+
+def _runs(what: str, pointer: str) -> InvalidInput:
+    return InvalidInput(
+        f"Mailboxes refuse files that run when they are opened ({what}). Link to it instead.",
+        code="attachment_type_blocked",
+        pointer=pointer,
+    )
 
 
 def _invalid(message: str, pointer: str) -> InvalidInput:

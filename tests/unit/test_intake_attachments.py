@@ -46,6 +46,11 @@ def test_what_runs_when_it_is_opened_is_refused(name: str) -> None:
     assert one_refused(filename=name) == ("attachment_type_blocked", "/attachments/0/filename")
 
 
+@pytest.mark.parametrize("written", ["application/x-msdownload", "Application/X-MSDownload; name=x"])
+def test_what_says_that_it_runs_is_refused_whatever_its_name(written: str) -> None:
+    assert one_refused(content_type=written) == ("attachment_type_blocked", "/attachments/0/content_type")
+
+
 @pytest.mark.parametrize(
     "name",
     [

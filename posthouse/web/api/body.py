@@ -74,7 +74,9 @@ class Bodies:
                     f"The body did not arrive within {self._read_seconds:g} s.",
                     code="too_slow",
                 ) from error
-            yield chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            chunks.clear()  # or a large body would be held twice for as long as it is used
+            yield whole
         finally:
             self._room += taken
 
