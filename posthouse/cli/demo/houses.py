@@ -28,8 +28,8 @@ class _Account:
     port: int
 
 
-#: A relay that reports nothing: what becomes of a mail after its yes is never heard.
-_SILENT: Final = frozenset({EventType.DELIVERED, EventType.COMPLAINED, EventType.REJECTED})
+#: Plain SMTP tells of late bounces and complaints by mail; of what arrived, and of what it dropped, never.
+_SILENT: Final = frozenset({EventType.DELIVERED, EventType.REJECTED})
 
 #: Kinds of event that cannot come from this kind of relay.
 NEVER_HEARD: Final[Mapping[DemoRelay, frozenset[EventType]]] = {
@@ -47,7 +47,7 @@ def never_heard(relay: DemoRelay | None) -> frozenset[EventType]:
 def configuration(folder: Path, relay: DemoRelay | None) -> str:
     """A house of its own: its own folder, free ports, simulated relays, and retries within seconds. Both
     streams by `relay`; None: transactional by SMTP, marketing by SendGrid."""
-    api, track, processor, one, two, first, second, control = free_ports(8)
+    api, track, processor, one, two, first, second, control, mail, inbound = free_ports(10)
     transactional = (
         _Account(f"sim-{relay}-transactional", relay, first)
         if relay
@@ -90,9 +90,20 @@ unknown_after = "10s"
 repeat_unknown = true
 {_table(folder, transactional)}
 {_table(folder, marketing)}
+{_inbound(mail, inbound) if relay is DemoRelay.SMTP else ""}
 [simulation]
 control_port = {control}
 time_scale = 0.01
+"""
+
+
+def _inbound(port: int, ops_port: int) -> str:
+    """Where reports of late bounces and complaints are mailed to."""
+    return f"""
+[inbound]
+port = {port}
+ops_port = {ops_port}
+feedback_addresses = ["fbl@bounce.news.shop.example"]
 """
 
 
