@@ -9,7 +9,7 @@ help:  ## this list
 setup:  ## make .venv from the hash-locked requirements
 	@scripts/setup.sh
 
-demo: setup  ## 10,000 mails through the whole house on one machine; RELAY=smtp|sendgrid|mailgun|postmark; KEEP=1 leaves the data
+demo: setup  ## 10,000 mails through the whole house on one machine; RELAY=smtp|sendgrid|mailgun|postmark|ses; KEEP=1 leaves the data
 	@$(BIN)/posthouse demo $(if $(RELAY),--relay $(RELAY)) $(if $(KEEP),--keep)
 
 up: setup  ## the same house, kept running; Ctrl-C drains and stops it

@@ -11,6 +11,7 @@ from posthouse.app.vendors.base import VendorAccount
 from posthouse.app.vendors.mailgun import MailgunVendor
 from posthouse.app.vendors.postmark import PostmarkVendor
 from posthouse.app.vendors.sendgrid import SendGridVendor
+from posthouse.app.vendors.ses import SesVendor
 from posthouse.app.vendors.smtp import SmtpVendor
 from posthouse.clock import Clock
 from posthouse.compose.headers import message_id
@@ -18,6 +19,7 @@ from posthouse.config import (
     MailgunAccountSettings,
     PostmarkAccountSettings,
     SendGridAccountSettings,
+    SesAccountSettings,
     Settings,
     SmtpAccountSettings,
 )
@@ -25,11 +27,12 @@ from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
 from posthouse.ingest.bounce_reader import BounceMails
 from posthouse.keyring import Keyring
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
+from posthouse.relays.base import CallbackReader, CallbackSource, Capabilities, Inquirer, Relay
 from posthouse.relays.sandbox import SandboxCallbacks
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
 from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
+from posthouse.simulator.settings import SesAccount as SimulatedSes
 from posthouse.simulator.settings import SimulatorSettings
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
 from posthouse.status.asking import Asking
@@ -48,6 +51,8 @@ def vendor_account(account: RelayAccount, settings: Settings) -> VendorAccount:
             return MailgunVendor(account, table)
         case PostmarkAccountSettings():
             return PostmarkVendor(account, table)
+        case SesAccountSettings():
+            return SesVendor(account, table)
         case _:
             assert_never(table)
 
@@ -66,6 +71,13 @@ def build_readers(settings: Settings, clock: Clock) -> dict[tuple[str, RelayAcco
     """Who reads the callbacks of which account."""
     made = (vendor_account(account, settings).reader(clock) for account in settings.relays)
     return {(reader.relay, reader.account): reader for reader in made if reader is not None}
+
+
+def build_sources(settings: Settings, clock: Clock) -> list[CallbackSource]:
+    """The queues that callbacks are pulled from. Raises Misconfigured."""
+    vendors = (vendor_account(account, settings) for account in settings.relays)
+    made = (vendor.source(clock) for vendor in vendors if isinstance(vendor, SesVendor))
+    return [source for source in made if source is not None]
 
 
 def build_inquirers(settings: Settings, clock: Clock) -> dict[RelayAccount, Inquirer]:
@@ -123,6 +135,7 @@ def simulation(settings: Settings) -> SimulatorSettings:
         sendgrid=tuple(side for side in sides if isinstance(side, SimulatedSendGrid)),
         mailgun=tuple(side for side in sides if isinstance(side, SimulatedMailgun)),
         postmark=tuple(side for side in sides if isinstance(side, SimulatedPostmark)),
+        ses=tuple(side for side in sides if isinstance(side, SimulatedSes)),
     )
 
 

@@ -14,11 +14,16 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from posthouse.clock import Clock
 from posthouse.domain.ids import RelayAccount
+from posthouse.net.client import HttpClient
+from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import CallbackReader, Capabilities
 from posthouse.relays.postmark import PostmarkCallbacks, PostmarkSecrets
 from posthouse.relays.postmark.sender import CAPABILITIES as POSTMARK
 from posthouse.relays.sendgrid import SendGridCallbacks
 from posthouse.relays.sendgrid.sender import CAPABILITIES as SENDGRID
+from posthouse.relays.ses.callbacks import SesCallbacks
+from posthouse.relays.ses.sender import capabilities
+from posthouse.relays.ses.sns_web import SnsHttp
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES
 
 
@@ -40,9 +45,14 @@ def _postmark(account: RelayAccount, clock: Clock) -> CallbackReader:
     return PostmarkCallbacks(account, PostmarkSecrets(user="nobody", password=token_urlsafe()), clock)
 
 
+def _ses(account: RelayAccount, clock: Clock) -> CallbackReader:
+    return SesCallbacks(account, [], SnsHttp(HttpClient(EgressPolicy())), clock)
+
+
 #: By the word that `kind = "..."` has in [relays.NAME].
 KINDS: Final[Mapping[str, RelayKind]] = {
     "postmark": RelayKind(POSTMARK, _postmark),
     "sendgrid": RelayKind(SENDGRID, _sendgrid),
+    "ses": RelayKind(capabilities(hears_events=True), _ses),
     "smtp": RelayKind(SMTP_CAPABILITIES, None),
 }

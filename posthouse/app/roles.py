@@ -11,13 +11,13 @@ from posthouse.app.adapters import (
     asking,
     build_inbox_readers,
     build_inquirers,
-    build_readers,
     build_relay,
     capabilities,
     doubt_rules,
     simulation,
 )
 from posthouse.app.bus import callback_sink, processor_bus
+from posthouse.app.callbacks import open_door, pull_all
 from posthouse.app.collector import calm_collector
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
@@ -37,7 +37,6 @@ from posthouse.domain.event import Event
 from posthouse.domain.ids import RANDOM_BITS, InstanceId, uuid7
 from posthouse.domain.stream import Stream
 from posthouse.ingest.normalize import Normalized, Refused, normalize
-from posthouse.ingest.receive import Receiver
 from posthouse.intake.group import Intake
 from posthouse.intake.policy import policies
 from posthouse.intake.rows import RowMaker
@@ -102,7 +101,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
             changes=Changes(house.queue, house.policy, house.rng),
             jobs_due=lambda stream: hints.jobs_due(stream.value),
             rules=_rules(settings),
-            receiver=Receiver(build_readers(settings, house.clock), sink),
+            receiver=await stack.enter_async_context(open_door(settings, house.clock, sink)),
             metrics=house.metrics,
             clock=house.clock,
             now_ms=time.now_ms,
@@ -287,8 +286,10 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
             clock=house.clock,
             metrics=house.metrics,
         )
+        sink = tools.log
         async with asyncio.TaskGroup() as group:
             ops = group.create_task(serve_ops(house, settings.house.processor_port))
+            pulls = group.create_task(pull_all(settings, house.clock, sink, house.metrics))
             group.create_task(processor.run(tools, stop))
             group.create_task(tell_endpoints(house, stop))
             group.create_task(do_chores([*maintenance.chores(house), *bus.chores], stop))
@@ -306,6 +307,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
             group.create_task(ask(house.queue, asks, rules, house.policy, house.clock, stop))
             await stop.wait()
             ops.cancel()
+            pulls.cancel()
 
 
 async def run_track(settings: Settings, stop: asyncio.Event) -> None:

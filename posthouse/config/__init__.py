@@ -18,6 +18,7 @@ from posthouse.config.relays import (
     PostmarkAccountSettings,
     RelaySettings,
     SendGridAccountSettings,
+    SesAccountSettings,
     SmtpAccountSettings,
 )
 from posthouse.config.settings import (
@@ -51,6 +52,7 @@ __all__ = [
     "RetentionSettings",
     "RetrySettings",
     "SendGridAccountSettings",
+    "SesAccountSettings",
     "Settings",
     "SimulationSettings",
     "SmtpAccountSettings",

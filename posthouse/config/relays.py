@@ -2,6 +2,8 @@
 
 from typing import Literal
 
+import msgspec
+
 from posthouse.config.table import Port, Positive, Table
 
 
@@ -99,6 +101,43 @@ class PostmarkAccountSettings(Table, frozen=True, kw_only=True, tag="postmark", 
     simulator: bool = False
 
 
+class SesAccountSettings(Table, frozen=True, kw_only=True, tag="ses", tag_field="kind"):
+    """[relays.NAME] with kind = "ses": Amazon SES in one region, or what speaks its protocol."""
+
+    #: As "eu-west-1": where the identities are verified, and the quota counts.
+    region: str
+    #: The configuration set that mail is sent with: its event destinations are how SES reports.
+    configuration_set: str = ""
+    #: The access key's ID. It is no secret.
+    access_key_id: str = ""
+    #: Name of the environment variable that holds the access key's ID.
+    access_key_id_env: str = ""
+    #: File that holds the access key's ID.
+    access_key_id_file: str = ""
+    #: Name of the environment variable that holds the secret access key.
+    secret_access_key_env: str = ""
+    #: File that holds the secret access key. Files are read again while the house runs.
+    secret_access_key_file: str = ""
+    #: Name of the environment variable that holds the session token, where a role lends the key.
+    session_token_env: str = ""
+    #: File that holds the session token.
+    session_token_file: str = ""
+    #: Topics of SNS that may post to /hooks/ses/NAME, as "arn:aws:sns:eu-west-1:123456789012:events".
+    topic_arns: list[str] = msgspec.field(default_factory=list)
+    #: A queue of SQS, subscribed to the topic, to pull events from instead of having them posted.
+    queue_url: str = ""
+    #: Another address of SES, as a VPC endpoint's; empty: https://email.REGION.amazonaws.com.
+    base_url: str = ""
+    #: Requests of one worker under way at a time. The account's rate is asked for and kept beside it.
+    max_concurrency: Positive = 64
+    #: The server is ours, with SNS and SQS at its address: it may be private, and mailed at reserved domains.
+    simulator: bool = False
+
+
 RelaySettings = (
-    SmtpAccountSettings | SendGridAccountSettings | MailgunAccountSettings | PostmarkAccountSettings
+    SmtpAccountSettings
+    | SendGridAccountSettings
+    | MailgunAccountSettings
+    | PostmarkAccountSettings
+    | SesAccountSettings
 )

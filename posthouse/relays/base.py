@@ -182,6 +182,31 @@ class RawCallback:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetched:
+    """A callback that waited at the relay. `receipt` is what the relay wants back when it is stored."""
+
+    callback: RawCallback
+    receipt: str
+
+
+class CallbackSource(Protocol):
+    """Where callbacks wait until they are fetched, as in a queue of SQS. What is fetched and not given back
+    as stored comes again, perhaps to somebody else."""
+
+    account: RelayAccount
+
+    async def fetch(self) -> list[Fetched]:
+        """Some of what waits; waits a while for the first. Raises NotNow."""
+        ...
+
+    async def stored(self, fetched: Sequence[Fetched]) -> None:
+        """They are durable here, and need not come again. Raises NotNow."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
 class Unplaced:
     """A relay's event that names no job of ours by our id, kept for its address and for the operator."""
 

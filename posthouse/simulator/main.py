@@ -24,11 +24,13 @@ from posthouse.simulator.postoffice import PostOffice
 from posthouse.simulator.providers import DEFAULT_TABLE, Providers
 from posthouse.simulator.returns import Returns
 from posthouse.simulator.sendgrid_relay import sendgrid_side, sendgrid_view
+from posthouse.simulator.ses_relay import ses_side
 from posthouse.simulator.settings import (
     HttpAccount,
     MailgunAccount,
     PostmarkAccount,
     SendGridAccount,
+    SesAccount,
     SimulatorSettings,
     SmtpAccount,
     SmtpSecurity,
@@ -118,6 +120,8 @@ def _http_side(world: World, account: HttpAccount) -> HttpSide:
             return mailgun_side(world, account)
         case PostmarkAccount():
             return postmark_side(world, account)
+        case SesAccount():
+            return ses_side(world, account)
         case _:
             assert_never(account)
 

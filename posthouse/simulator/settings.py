@@ -121,8 +121,36 @@ class MailgunAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     habits: WebhookHabits = MAILGUN_HABITS
 
 
+#: SNS posts one event in a call, and gives up after three more, 20 s apart.
+SNS_HABITS = WebhookHabits(
+    batch_max=1, in_flight=16, retry_waits=(20.0, 20.0, 20.0), retry_until=3600.0, timeout=15.0
+)
+
+
+class SesAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """An account of SES in one region, on a port of its own, with its SNS and SQS at the same address.
+
+    `key_path` holds the RSA key (PEM, PKCS 8) that signs what SNS posts; made when missing. `queue`: events
+    wait in a queue of SQS instead of being posted. Rates and quotas of None: without limit.
+    """
+
+    name: str
+    access_key_id: str
+    secret_access_key: str
+    key_path: Path
+    port: int
+    configuration_set: str = ""
+    topic_arn: str = "arn:aws:sns:eu-west-1:123456789012:simulated"
+    signature_version: str = "2"
+    webhook_url: str | None = None
+    queue: bool = False
+    max_send_rate: float | None = None
+    max_24_hour_send: int | None = None
+    habits: WebhookHabits = SNS_HABITS
+
+
 #: Every account that is reached over HTTP.
-HttpAccount: TypeAlias = SendGridAccount | MailgunAccount | PostmarkAccount
+HttpAccount: TypeAlias = SendGridAccount | MailgunAccount | PostmarkAccount | SesAccount
 
 
 class SmtpSecurity(StrEnum):
@@ -169,13 +197,14 @@ class SimulatorSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
     sendgrid: tuple[SendGridAccount, ...] = ()
     mailgun: tuple[MailgunAccount, ...] = ()
     postmark: tuple[PostmarkAccount, ...] = ()
+    ses: tuple[SesAccount, ...] = ()
     smtp: tuple[SmtpAccount, ...] = ()
     faults: tuple[FaultSpec, ...] = ()
     providers_path: Path | None = None
 
     @property
     def http_accounts(self) -> tuple[HttpAccount, ...]:
-        return (*self.sendgrid, *self.mailgun, *self.postmark)
+        return (*self.sendgrid, *self.mailgun, *self.postmark, *self.ses)
 
     @property
     def ledger_path(self) -> Path:

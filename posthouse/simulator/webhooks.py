@@ -99,6 +99,7 @@ class Webhook:
         clock: Clock,
         rng: random.Random,
         time_scale: float,
+        ready: asyncio.Event | None = None,
     ) -> None:
         self.counts = WebhookCounts()
         self._url = url
@@ -108,6 +109,7 @@ class Webhook:
         self._clock = clock
         self._rng = rng
         self._scale = time_scale
+        self._ready = ready
         self._waiting: list[_Waiting] = []
         self._retries: list[_Batch] = []
         self._flying: dict[int, _Batch] = {}
@@ -134,6 +136,8 @@ class Webhook:
             self._push(again, replace(event, repeat=True))
 
     async def run(self) -> None:
+        if self._ready is not None:
+            await self._ready.wait()
         pause = max(_SOONEST_FLUSH, min(1.0, self._scale) * self._habits.flush_every)
         async with asyncio.TaskGroup() as posts:
             while True:

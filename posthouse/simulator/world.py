@@ -1,5 +1,6 @@
 """What all accounts of a simulation share, and what an account of an HTTP relay brings into it."""
 
+import asyncio
 import random
 from dataclasses import dataclass
 
@@ -31,8 +32,17 @@ class World:
     office: PostOffice
     faults: FaultBoard
 
-    def webhook(self, account: str, url: str | None, style: Style, habits: WebhookHabits) -> Webhook | None:
-        """The webhook of one account; None for one that says not where to."""
+    def webhook(
+        self,
+        account: str,
+        url: str | None,
+        style: Style,
+        habits: WebhookHabits,
+        *,
+        ready: asyncio.Event | None = None,
+    ) -> Webhook | None:
+        """The webhook of one account; None for one that says not where to. Nothing is posted before it is
+        `ready`."""
         if url is None:
             return None
         return Webhook(
@@ -43,6 +53,7 @@ class World:
             clock=self.clock,
             rng=random.Random(f"{self.settings.seed}:{account}"),  # noqa: S311  # habits, not secrets
             time_scale=self.settings.time_scale,
+            ready=ready,
         )
 
 

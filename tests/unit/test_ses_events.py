@@ -77,6 +77,11 @@ def test_an_answer_by_somebody_who_is_away_sends_nothing_again() -> None:
     assert (soft.type, soft.bounce) == (EventType.BOUNCED, BounceClass.SOFT)
 
 
+def test_outlooks_word_for_no_such_mailbox_is_a_hard_bounce() -> None:
+    words = "smtp; 550 5.5.0 Requested action not taken: mailbox unavailable"
+    assert one(bounce("General", status="5.5.0", diagnosticCode=words)).bounce is BounceClass.HARD
+
+
 def test_policy_is_never_the_addresss_fault() -> None:
     found = one(bounce("General", status="5.7.1", diagnosticCode="smtp; 550 5.7.1 refused"))
     assert found.bounce is BounceClass.BLOCK

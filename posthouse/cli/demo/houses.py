@@ -17,6 +17,7 @@ class DemoRelay(StrEnum):
     SENDGRID = "sendgrid"
     MAILGUN = "mailgun"
     POSTMARK = "postmark"
+    SES = "ses"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ NEVER_HEARD: Final[Mapping[DemoRelay, frozenset[EventType]]] = {
     DemoRelay.SENDGRID: frozenset(),
     DemoRelay.MAILGUN: frozenset(),
     DemoRelay.POSTMARK: frozenset(),
+    DemoRelay.SES: frozenset(),
 }
 
 
@@ -139,6 +141,13 @@ domain = "{account.name}.shop.example"
 api_key_file = "{secrets}.key"
 webhook_signing_key_file = "{secrets}.signing"
 accepted_webhook = true'''
+        case DemoRelay.SES:
+            return f'''base_url = "http://127.0.0.1:{account.port}"
+region = "eu-west-1"
+configuration_set = "posthouse"
+access_key_id = "AKIASIMULATOR"
+secret_access_key_file = "{secrets}.key"
+topic_arns = ["arn:aws:sns:eu-west-1:123456789012:{account.name}"]'''
         case _:
             assert_never(account.kind)
 
