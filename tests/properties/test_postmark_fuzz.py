@@ -3,16 +3,21 @@
 import json
 from datetime import UTC, datetime
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from posthouse.clock import ManualClock
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
+from posthouse.domain.message import Addressing, Mailbox, Rendered
+from posthouse.domain.stream import Stream
 from posthouse.ingest.normalize import Normalized, normalize
 from posthouse.relays.base import RawCallback
 from posthouse.relays.postmark import PostmarkCallbacks, PostmarkSecrets
 from posthouse.relays.postmark.replies import ReplyClass, class_of, class_of_status, each_said, said
+from posthouse.relays.postmark.request import request_body
+from posthouse.simulator.postmark_schema import addresses
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 JOB = JobId(uuid7(int(NOW.timestamp() * 1000), 1))
@@ -42,6 +47,33 @@ codes = st.sampled_from([0, 10, 100, 300, 406, 413, 429, 7777]) | st.integers()
 replies = st.fixed_dictionaries(
     {}, optional={"ErrorCode": codes | values, "Message": values, "MessageID": values}
 )
+
+
+NASTY_NAMES = [
+    'Roe\\", eve@example.org, "', '", <eve@example.org>, "', "a, b@c.org", "<eve@example.org>", '"', "\\",
+    "'", ",", "a\u2028b",
+    "eve@example.org>", "Ann <eve@example.org", "=?utf-8?q?eve=40example.org=2C?=",
+]  # fmt: skip
+
+
+def rendered(name: str) -> Rendered:
+    return Rendered(
+        job_id=JOB,
+        attempt=1,
+        stream=Stream.TRANSACTIONAL,
+        return_path="bounce@shop.example",
+        recipient="ann@example.org",
+        sender=Mailbox("hello@shop.example", name),
+        addressing=Addressing(
+            to=(Mailbox("ann@example.org", name),),
+            reply_to=(Mailbox("help@shop.example", name), Mailbox("two@shop.example")),
+        ),
+        subject="Hi",
+        text="Hi",
+        html=None,
+        message_id="<1@shop.example>",
+        date=NOW,
+    )
 
 
 def callback(body: bytes, authorization: str = "", header: str = "") -> RawCallback:
@@ -85,6 +117,17 @@ def test_any_reply_has_a_class_and_no_refusal_accepts(body: bytes, status: int) 
     assert class_of_status(status, words) is not ReplyClass.ACCEPTED
     if words is not None and class_of(words) is ReplyClass.ACCEPTED:
         assert words.error_code == 0
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=60) | st.sampled_from(NASTY_NAMES))
+@settings(max_examples=300)
+def test_no_display_name_becomes_a_recipient(name: str) -> None:
+    """Read by a parser that is not ours, and knows no escapes: Postmark documents none."""
+    letter = rendered(name)
+    request = msgspec.json.decode(request_body(letter, "outbound"))
+    assert addresses("To", request["To"]) == ["ann@example.org"]
+    assert addresses("From", request["From"]) == ["hello@shop.example"]
+    assert addresses("ReplyTo", request["ReplyTo"]) == ["help@shop.example", "two@shop.example"]
 
 
 @given(st.lists(replies, max_size=4) | values, st.integers(0, 4))
