@@ -10,7 +10,6 @@ from email.utils import formatdate
 import msgspec
 from aiohttp.web import (
     Application,
-    FileField,
     HTTPException,
     HTTPRequestEntityTooLarge,
     Request,
@@ -30,6 +29,7 @@ from posthouse.simulator.ledger import Outcome, Via
 from posthouse.simulator.letter import Envelope, read_mail, scan_headers
 from posthouse.simulator.mailgun_events import MailgunLog, MailgunStyle, Named, event_of
 from posthouse.simulator.mailgun_lists import TABLE_NAMES, ListName, SuppressionLists, view
+from posthouse.simulator.multipart import form_fields
 from posthouse.simulator.settings import MailgunAccount
 from posthouse.simulator.world import HttpSide, World
 
@@ -154,23 +154,21 @@ class MailgunRelay:
         return _json({"message": "Suppression has been removed", "address": address})
 
     async def _form(self, request: Request) -> _Form:
-        if request.content_type != "multipart/form-data":
-            raise RefusedError(400, "message parameter is missing")
-        posted = await request.post()
-        named = ",".join(str(value) for value in posted.getall("to", []))
+        fields = form_fields(request.headers.get("Content-Type", ""), await request.read())
+        named = ",".join(field.text for field in fields if field.name == "to")
         to = [one.strip() for one in named.split(",") if one.strip()]
         if not to:
             raise RefusedError(400, "to parameter is missing")
         if not all(_ADDRESS.fullmatch(address) for address in to):
             raise RefusedError(400, "'to' parameter is not a valid address. please check documentation")
-        message = posted.get("message")
-        if not isinstance(message, FileField):
+        message = next((field for field in fields if field.name == "message" and field.is_file), None)
+        if message is None:
             raise RefusedError(400, "message parameter is missing")
-        raw = message.file.read()
-        if len(raw) > self._max_bytes:
+        if len(message.value) > self._max_bytes:
             raise RefusedError(413, "Request Entity Too Large")
-        variables = {name[2:]: str(value) for name, value in posted.items() if name.startswith("v:")}
-        return _Form(tuple(to), raw, variables, posted.get("o:testmode") in ("yes", "true", "True"))
+        variables = {field.name[2:]: field.text for field in fields if field.name.startswith("v:")}
+        test = any(field.name == "o:testmode" and field.text in ("yes", "true") for field in fields)
+        return _Form(tuple(to), message.value, variables, test)
 
     def _count(self, mails: int) -> None:
         """Raises RefusedError for what is above the hour's limit."""
