@@ -79,6 +79,18 @@ class Metrics:
             ["account", "outcome"],
             registry=self.registry,
         )
+        self.dispatched = Counter(
+            "posthouse_dispatched",
+            "Jobs of which a record was produced to their stream's topic.",
+            ["stream"],
+            registry=self.registry,
+        )
+        self.redispatched = Counter(
+            "posthouse_redispatched",
+            "Jobs that are due again because their topic lost, or never got, their record.",
+            ["stream"],
+            registry=self.registry,
+        )
         self.handover_age = Histogram(
             "posthouse_handover_age_seconds",
             "From due to handed over, per mail.",

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from posthouse.app.house import House
 from posthouse.bus.kafka.callbacks import KafkaCallbacks, KafkaSink
 from posthouse.bus.kafka.events import KafkaEvents
+from posthouse.bus.kafka.jobs import KafkaJobs
+from posthouse.bus.kafka.poison import SetAside
 from posthouse.bus.kafka.producer import Producer
-from posthouse.bus.kafka.topics import PROCESSOR
-from posthouse.bus.port import CallbackSink, EventLog
-from posthouse.bus.postgres import PostgresCallbacks
+from posthouse.bus.kafka.topics import PROCESSOR, jobs_of
+from posthouse.bus.port import CallbackSink, EventLog, JobSource
+from posthouse.bus.postgres import PostgresCallbacks, PostgresJobs
+from posthouse.domain.ids import InstanceId
+from posthouse.domain.stream import Stream
 from posthouse.storage import outbox
 from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
@@ -26,6 +30,20 @@ class ProcessorBus:
 
     log: EventLog
     chores: Sequence[Chore]
+
+
+@asynccontextmanager
+async def job_source(house: House, stream: Stream, worker: InstanceId) -> AsyncIterator[JobSource]:
+    """Where a worker takes its jobs from."""
+    kafka = house.settings.kafka
+    if not kafka.bootstrap_servers:
+        yield PostgresJobs(house.queue, house.listener, house.clock, stream, worker)
+        return
+    async with Producer(kafka).running() as producer:
+        limit = house.settings.house.poison_limit
+        set_aside = SetAside(kafka, jobs_of(stream), limit, producer, house.metrics)
+        async with KafkaJobs(house.queue, kafka, set_aside, house.clock, stream, worker).running() as jobs:
+            yield jobs
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from posthouse.app.bus import callback_sink
 from posthouse.app.house import House, open_house
-from posthouse.app.roles import serve_ops
+from posthouse.app.probes import serve_ops
 from posthouse.bus.port import CallbackSink
 from posthouse.bus.postgres import PostgresCallbacks, PostgresHints
 from posthouse.config import InboundSettings, Settings

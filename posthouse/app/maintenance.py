@@ -9,7 +9,17 @@ from posthouse.app.house import House
 from posthouse.domain.job import OPEN_STATES
 from posthouse.domain.stream import Stream
 from posthouse.domain.webhook import EndpointStatus
-from posthouse.storage import books, doctor, housekeeping, jobs, outbox, partitions, webhook_outbox, webhooks
+from posthouse.storage import (
+    books,
+    dispatch,
+    doctor,
+    housekeeping,
+    jobs,
+    outbox,
+    partitions,
+    webhook_outbox,
+    webhooks,
+)
 from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
 
@@ -44,7 +54,14 @@ def chores(house: House) -> list[Chore]:
         while await webhook_outbox.forget(house.general, before, _FORGOTTEN_AT_ONCE) == _FORGOTTEN_AT_ONCE:
             pass
 
+    async def unqueue() -> None:
+        # Nobody reads a topic any more: what was on its way to a worker through one is due again.
+        while left := await dispatch.every(house.queue):
+            back = await dispatch.close(house.queue, left)
+            log.warning("what a Kafka bus has left is due again", jobs=back)
+
     gauges = Gauges(house)
+    on_kafka = bool(house.settings.kafka.bootstrap_servers)
     return [
         Chore("measure the house", 15.0, gauges.measure),
         Chore("count the books", _DAY, gauges.count, first_after=_DAY),
@@ -53,6 +70,7 @@ def chores(house: House) -> list[Chore]:
         Chore("fold the books", 10.0, fold_books),
         Chore("forget old rows", timedelta(minutes=10).total_seconds(), forget),
         Chore("forget what webhooks were told", timedelta(minutes=10).total_seconds(), forget_webhooks),
+        *([] if on_kafka else [Chore("take back what was dispatched", 60.0, unqueue)]),
         *(Chore(f"quarantine {stream}", 1.0, Quarantine(house, stream).serve) for stream in Stream),
     ]
 

@@ -3,7 +3,7 @@
 import asyncio
 import random
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from posthouse.app import maintenance
@@ -16,14 +16,15 @@ from posthouse.app.adapters import (
     doubt_rules,
     simulation,
 )
-from posthouse.app.bus import callback_sink, processor_bus
+from posthouse.app.bus import callback_sink, job_source, processor_bus
 from posthouse.app.callbacks import open_door, pull_all
 from posthouse.app.collector import calm_collector
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
 from posthouse.app.outhooks import tell_endpoints, webhook_desk
+from posthouse.app.probes import NO_PORT, serve_ops
 from posthouse.bus.port import JobSource
-from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, PostgresJobs, QuarantinedJobs
+from posthouse.bus.postgres import PostgresCallbacks, PostgresHints, QuarantinedJobs
 from posthouse.compose.aside import ComposerAside
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
@@ -48,15 +49,14 @@ from posthouse.status.changes import Changes
 from posthouse.storage import links
 from posthouse.storage.background import in_background
 from posthouse.storage.dbclock import DatabaseClock
-from posthouse.storage.partitions import missing
 from posthouse.telemetry import log
 from posthouse.web import server
 from posthouse.web.api.deps import api_deps
 from posthouse.web.api.rate_limit import RateLimit
 from posthouse.web.granian_server import serve_on_granian
 from posthouse.web.links import LinkCache
-from posthouse.web.ops import build_ops
 from posthouse.web.recorder import Recorder as ReaderRecorder
+from posthouse.web.server import Sharing
 from posthouse.web.spool import Spool
 from posthouse.web.tracking import Tracking, build_tracking
 from posthouse.web.unsubscribe import suppress as suppress_reader
@@ -78,7 +78,7 @@ SPOOL_BYTES = 256_000_000
 KEY_USES_EVERY = 60.0  # seconds
 
 
-async def run_api(settings: Settings, stop: asyncio.Event) -> None:
+async def run_api(settings: Settings, stop: asyncio.Event, sharing: Sharing = Sharing.ALONE) -> None:
     """The HTTP API and the relays' webhooks."""
     async with AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(settings))
@@ -115,7 +115,7 @@ async def run_api(settings: Settings, stop: asyncio.Event) -> None:
         api = server.build_api(deps)
         calm_collector()
         async with in_background(do_chores([uses], stop), "chores"):
-            await serve_on_granian(api, settings.house.host, settings.house.api_port, stop)
+            await serve_on_granian(api, settings.house.host, settings.house.api_port, stop, sharing=sharing)
         await intake.drain()
         await _last_time(uses)
 
@@ -144,16 +144,14 @@ def _rules(settings: Settings) -> Rules:
     )
 
 
-async def run_worker(
-    settings: Settings, stream: Stream, stop: asyncio.Event, port: int | None = None
-) -> None:
-    """Takes one stream's jobs and hands them over. `port` wins over the configured one; 0: no probes."""
+async def run_worker(settings: Settings, stream: Stream, stop: asyncio.Event) -> None:
+    """Takes one stream's jobs and hands them over."""
     async with open_house(settings) as house:
         instance = new_instance(house)
-        source = PostgresJobs(house.queue, house.listener, house.clock, stream, instance)
         slots = Slots(settings.streams[stream].slots, house.clock)
-        probes = settings.house.worker_ports[stream] if port is None else port
-        await _work(house, source, stream, f"worker.{stream}", slots, instance, probes or None, stop)
+        port = settings.house.worker_ports[stream]
+        async with job_source(house, stream, instance) as source:
+            await _work(house, source, stream, f"worker.{stream}", slots, instance, port, stop)
 
 
 async def run_quarantine(settings: Settings, stream: Stream, stop: asyncio.Event) -> None:
@@ -166,7 +164,7 @@ async def run_quarantine(settings: Settings, stream: Stream, stop: asyncio.Event
         ended = asyncio.create_task(_first(stop, emptied))
         finished = asyncio.Event()
         ended.add_done_callback(lambda _: finished.set())
-        await _work(house, source, stream, "quarantine", slots, instance, None, finished)
+        await _work(house, source, stream, "quarantine", slots, instance, NO_PORT, finished)
 
 
 async def _first(*events: asyncio.Event) -> None:
@@ -183,7 +181,7 @@ async def _work(
     role: str,
     slots: Slots,
     instance: InstanceId,
-    port: int | None,
+    port: int,
     stop: asyncio.Event,
 ) -> None:
     """A worker with its lease, its recorder and its probes around it."""
@@ -230,9 +228,8 @@ async def _work(
                 around = [
                     group.create_task(_pass_on(stop, ending)),
                     group.create_task(recorder.run()),
+                    group.create_task(serve_ops(house, port)),
                 ]
-                if port is not None:
-                    around.append(group.create_task(serve_ops(house, port)))
                 await worker.run(ending)
                 for task in around:
                     task.cancel()
@@ -310,7 +307,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
             pulls.cancel()
 
 
-async def run_track(settings: Settings, stop: asyncio.Event) -> None:
+async def run_track(settings: Settings, stop: asyncio.Event, sharing: Sharing = Sharing.ALONE) -> None:
     """Pixels, links and unsubscribing: what readers reach."""
     async with AsyncExitStack() as stack:
         house = await stack.enter_async_context(open_house(settings, without_database=True))
@@ -337,7 +334,8 @@ async def run_track(settings: Settings, stop: asyncio.Event) -> None:
             job_retention=settings.retention.jobs,
             link_retention=settings.retention.links,
         )
-        await server.serve(build_tracking(deps), settings.house.host, settings.house.track_port, stop)
+        app = build_tracking(deps)
+        await server.serve(app, settings.house.host, settings.house.track_port, stop, sharing)
 
 
 async def run_simulation(settings: Settings, stop: asyncio.Event) -> None:
@@ -345,30 +343,5 @@ async def run_simulation(settings: Settings, stop: asyncio.Event) -> None:
     await run_simulator(simulation(settings), stop)
 
 
-async def serve_ops(house: House, port: int) -> None:
-    """Probes and metrics, until cancelled."""
-    app = build_ops(house.metrics.registry, trouble_of(house))
-    stop = asyncio.Event()
-    serving = asyncio.create_task(server.serve(app, house.settings.house.host, port, stop))
-    try:
-        await asyncio.shield(serving)
-    finally:
-        stop.set()
-        await serving
-
-
 async def _no_trouble() -> Sequence[str]:
     return []
-
-
-def trouble_of(house: House) -> Callable[[], Awaitable[Sequence[str]]]:
-    """Why a role is not ready: the database is away, or has no place for today's mail."""
-
-    async def find() -> Sequence[str]:
-        try:
-            lacking = await missing(house.general, house.clock.now().date())
-        except NotNow as error:
-            return [error.message]
-        return [f"partitions are missing: {', '.join(lacking)}"] if lacking else []
-
-    return find

@@ -25,7 +25,7 @@ from posthouse.storage import dispatch
 from posthouse.storage.db import Database
 from posthouse.storage.dispatch import Place, Queued
 from posthouse.storage.hints import Subscription
-from posthouse.telemetry import log
+from posthouse.telemetry import Metrics, log
 
 #: Hints may be lost; the table is looked at this often all the same. Seconds.
 POLL: Final = 0.25
@@ -102,6 +102,7 @@ class Dispatcher:
         clock: Clock,
         rng: random.Random,
         new_id: Callable[[], DispatchId],
+        metrics: Metrics,
     ) -> None:
         """`ear` hears when jobs of the stream may be due."""
         self._db = db
@@ -111,6 +112,7 @@ class Dispatcher:
         self._clock = clock
         self._rng = rng
         self._new_id = new_id
+        self._metrics = metrics
         self._floor = Floor(clock)
         self._budget = Budget(clock)
         self._flow_read_at = float("-inf")
@@ -144,6 +146,7 @@ class Dispatcher:
                 back += await dispatch.close(self._db, over[start : start + CLOSED_TOGETHER])
         if back:
             log.warning("jobs whose records were lost are due again", stream=self._stream.value, jobs=back)
+            self._metrics.redispatched.labels(self._stream.value).inc(back)
             self._ear.wake()
         return back
 
@@ -201,6 +204,7 @@ class Dispatcher:
             await self._close_or_leave(queued.dispatch_id)
             return
         self._failures = 0
+        self._metrics.dispatched.labels(self._stream.value).inc(len(queued.jobs))
         failpoint("dispatcher.produced")
         try:
             await dispatch.place(self._db, queued.dispatch_id, place)

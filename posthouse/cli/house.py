@@ -98,6 +98,8 @@ async def _start_again(postgres: EmbeddedPostgres) -> None:
 def roles_of(settings: Settings) -> Sequence[Role]:
     """In the order in which they end: what takes work in first, what others lean on last."""
     roles = [Role("api", ("api",))]
+    if settings.kafka.bootstrap_servers:
+        roles.append(Role("dispatcher", ("dispatcher",)))
     roles += [Role(f"worker-{stream}", ("worker", "--stream", stream.value)) for stream in Stream]
     roles += [Role("processor", ("processor",)), Role("track", ("track",))]
     if settings.inbound.is_wanted:
@@ -113,6 +115,8 @@ def ready_urls(settings: Settings) -> dict[str, str]:
     ports = {"api": house.api_port, "track": house.track_port, "processor": house.processor_port}
     if settings.inbound.is_wanted:
         ports["inbound"] = settings.inbound.ops_port
+    if settings.kafka.bootstrap_servers:
+        ports["dispatcher"] = house.dispatcher_port
     ports |= {f"worker-{stream}": port for stream, port in house.worker_ports.items()}
     return {name: f"http://{house.host}:{port}/readyz" for name, port in ports.items()}
 

@@ -1,33 +1,25 @@
-"""`posthouse serve ROLE`: one process of the house."""
+"""`posthouse serve ROLE`: one process of the house, or several of one role."""
 
 import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from enum import StrEnum
 from typing import Annotated, assert_never
 
 import typer
 import uvloop
 
 from posthouse.app import roles
+from posthouse.app.dispatching import run_dispatcher
 from posthouse.app.inbound import run_inbound
 from posthouse.cli.call import call_of
+from posthouse.cli.processes import RoleName, at_port, children_of, supervise, worker_stream
 from posthouse.config import PARENT_PIPE, Settings, load
 from posthouse.domain.stream import Stream
 from posthouse.telemetry import configure_logging, log
+from posthouse.web.server import Sharing
 
 Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
-
-
-class RoleName(StrEnum):
-    API = "api"
-    WORKER = "worker"
-    QUARANTINE = "quarantine"
-    PROCESSOR = "processor"
-    TRACK = "track"
-    INBOUND = "inbound"
-    SIMULATOR = "simulator"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,30 +29,57 @@ def register(app: typer.Typer) -> None:
 def serve(
     context: typer.Context,
     role: Annotated[RoleName, typer.Argument(help="Which process to be.")],
-    stream: Annotated[Stream, typer.Option(help="For a worker: whose mail.")] = Stream.TRANSACTIONAL,
+    stream: Annotated[
+        Stream | None,
+        typer.Option(
+            help="Whose mail: for a worker (default: transactional) and for a dispatcher (default: both)."
+        ),
+    ] = None,
     port: Annotated[
         int | None,
-        typer.Option(help="For a worker: where its probes answer, if not as configured; 0: nowhere."),
+        typer.Option(help="Where it answers, if not as configured; 0, where there are only probes: nowhere."),
     ] = None,
+    processes: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="So many of them, each started again when it dies. api and track share their port; of the "
+            "others, the second has the port after the first's, and so on.",
+        ),
+    ] = 1,
+    share_port: Annotated[
+        bool, typer.Option("--share-port", help="For api and track: others may answer on this port too.")
+    ] = False,
 ) -> None:
     """Be one process of the house until SIGTERM or Ctrl-C, then drain."""
-    configure_logging(role.value if role is not RoleName.WORKER else f"worker.{stream.value}")
-    settings = load(call_of(context).config, os.environ)
-    uvloop.run(_until_told(_runner(role, stream, port), settings))
+    configure_logging(role.value if role is not RoleName.WORKER else f"worker.{worker_stream(stream)}")
+    config = call_of(context).config
+    settings = load(config, os.environ)
+    if port is not None:
+        settings = at_port(settings, role, stream, port)
+    if processes > 1:
+        children = children_of(role, stream, processes, settings)
+        uvloop.run(_until_told(lambda _, stop: supervise(children, config, stop), settings))
+        return
+    sharing = Sharing.SHARED if share_port else Sharing.ALONE
+    uvloop.run(_until_told(_runner(role, stream, sharing), settings))
 
 
-def _runner(role: RoleName, stream: Stream, port: int | None) -> Run:
+def _runner(role: RoleName, stream: Stream | None, sharing: Sharing) -> Run:
     match role:
         case RoleName.API:
-            return roles.run_api
+            return lambda settings, stop: roles.run_api(settings, stop, sharing)
         case RoleName.WORKER:
-            return lambda settings, stop: roles.run_worker(settings, stream, stop, port)
+            return lambda settings, stop: roles.run_worker(settings, worker_stream(stream), stop)
         case RoleName.QUARANTINE:
-            return lambda settings, stop: roles.run_quarantine(settings, stream, stop)
+            return lambda settings, stop: roles.run_quarantine(settings, worker_stream(stream), stop)
+        case RoleName.DISPATCHER:
+            streams = list(Stream) if stream is None else [stream]
+            return lambda settings, stop: run_dispatcher(settings, streams, stop)
         case RoleName.PROCESSOR:
             return roles.run_processor
         case RoleName.TRACK:
-            return roles.run_track
+            return lambda settings, stop: roles.run_track(settings, stop, sharing)
         case RoleName.INBOUND:
             return run_inbound
         case RoleName.SIMULATOR:

@@ -6,9 +6,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from posthouse.cli.exits import Exit
 from posthouse.config import PARENT_PIPE
@@ -43,7 +44,10 @@ class Supervisor:
     """Children hold the read end of a pipe: when this process goes, however it goes, they see its end and
     drain."""
 
-    def __init__(self, roles: Sequence[Role], environment: Mapping[str, str], log_folder: Path) -> None:
+    def __init__(
+        self, roles: Sequence[Role], environment: Mapping[str, str], log_folder: Path | None
+    ) -> None:
+        """`log_folder` None: they write where this process does."""
         self._roles = roles
         self._environment = environment
         self._log_folder = log_folder
@@ -58,11 +62,13 @@ class Supervisor:
         """By role; None for one that runs."""
         return {name: running.process.returncode for name, running in self._running.items()}
 
-    def log_of(self, name: str) -> Path:
-        return self._log_folder / f"{name}.log"
+    def log_of(self, name: str) -> str:
+        """Where what it says can be read."""
+        return "the lines above" if self._log_folder is None else str(self._log_folder / f"{name}.log")
 
     async def start(self) -> None:
-        self._log_folder.mkdir(parents=True, exist_ok=True)
+        if self._log_folder is not None:
+            self._log_folder.mkdir(parents=True, exist_ok=True)
         for role in self._roles:
             await self._start(role, early_deaths=0)
 
@@ -93,7 +99,7 @@ class Supervisor:
             await running.process.wait()
 
     async def _start(self, role: Role, early_deaths: int) -> None:
-        with self.log_of(role.name).open("ab") as log:
+        with self._output(role) as log:
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -109,6 +115,9 @@ class Supervisor:
             )
         now = asyncio.get_running_loop().time()
         self._running[role.name] = _Running(role, process, now, early_deaths)
+
+    def _output(self, role: Role) -> AbstractContextManager[BinaryIO | None]:
+        return nullcontext() if self._log_folder is None else open(self.log_of(role.name), "ab")
 
     async def _restart(self, died: _Running) -> None:
         lived = asyncio.get_running_loop().time() - died.started_at

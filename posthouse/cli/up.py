@@ -5,11 +5,13 @@ import os
 import secrets
 import signal
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import typer
 from rich.console import Console
 
+from posthouse.cli.broker.server import Broker, running
 from posthouse.cli.call import call_of
 from posthouse.cli.house import RunningHouse, running_house
 from posthouse.clock import SystemClock
@@ -26,18 +28,42 @@ def register(app: typer.Typer) -> None:
     app.command("up")(up)
 
 
-def up(context: typer.Context) -> None:
+def up(
+    context: typer.Context,
+    kafka: Annotated[
+        bool,
+        typer.Option("--kafka", help="On Kafka: where none is configured, on a broker of its own."),
+    ] = False,
+) -> None:
     """Start the database and every role, print how to send a mail, and run until Ctrl-C."""
-    config = call_of(context).config
-    asyncio.run(_up(load(config, os.environ), config, Console()))
+    config, console = call_of(context).config, Console()
+    settings = load(config, os.environ)
+    if not kafka or settings.kafka.bootstrap_servers:
+        asyncio.run(_up(settings, config, console, {}))
+        return
+    console.print("starting a Kafka broker (the first start fetches it)")
+    with running(settings.data_dir / "kafka", os.environ) as broker:
+        environment = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+        asyncio.run(_up(_on_one_broker(settings, broker), config, console, environment))
 
 
-async def _up(settings: Settings, config: Path | None, console: Console) -> None:
+def _on_one_broker(settings: Settings, broker: Broker) -> Settings:
+    """One broker has one copy of everything."""
+    kafka = msgspec.structs.replace(
+        settings.kafka,
+        bootstrap_servers=broker.bootstrap_servers,
+        replication_factor=1,
+        min_insync_replicas=1,
+    )
+    return msgspec.structs.replace(settings, kafka=kafka)
+
+
+async def _up(settings: Settings, config: Path | None, console: Console, environment: dict[str, str]) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     console.print("starting the house (the first start makes its database)")
-    async with running_house(settings, config) as house:
+    async with running_house(settings, config, environment) as house:
         _welcome(console, settings, house, await _first_key(settings, house))
         await house.supervisor.watch(stop)
         console.print("draining")

@@ -52,6 +52,8 @@ class HouseSettings(Table, frozen=True, kw_only=True):
     track_port: Port = 8026
     #: Probes and metrics of the processor.
     processor_port: Port = 8027
+    #: Probes and metrics of the dispatcher.
+    dispatcher_port: Port = 8024
     #: Probes and metrics of each stream's worker.
     worker_ports: dict[Stream, Port] = msgspec.field(
         default_factory=lambda: {Stream.TRANSACTIONAL: 8028, Stream.MARKETING: 8029}
@@ -62,8 +64,9 @@ class HouseSettings(Table, frozen=True, kw_only=True):
     max_recipients: Positive = 50
     #: Most bytes of one mail's attachments together, decoded.
     max_attachment_bytes: Positive = 10_000_000
-    #: So many relay callbacks in a row that cannot be read stop their processing, aloud, instead of being set
-    #: aside one after the other: an account that was taken out of the configuration, a key that was changed.
+    #: So many relay callbacks, or records of a job topic, in a row that cannot be read stop their processing,
+    #: aloud, instead of being set aside one after the other: an account that was taken out of the
+    #: configuration, a key that was changed, the topics of another house.
     poison_limit: Positive = 50
 
 

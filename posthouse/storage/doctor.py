@@ -3,9 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from uuid import UUID
 
 from posthouse.domain.stream import Stream
-from posthouse.storage.db import Database
+from posthouse.storage.db import Database, Session
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +38,7 @@ async def examine(db: Database, *, lease: timedelta) -> Symptoms:
         return Symptoms(
             server_version=await session.value(str, "server_version"),
             database_ms=await session.value(float, "database_clock"),
-            longest_due=dict(
-                await session.fetch_into(_due, "longest_due", [stream.value for stream in Stream])
-            ),
+            longest_due=await _longest_due(session),
             orphaned_jobs=await session.value(int, "orphaned_jobs"),
             doubts=doubts[0] if doubts else 0,
             doubts_overdue=doubts[1] if doubts else 0,
@@ -49,6 +48,18 @@ async def examine(db: Database, *, lease: timedelta) -> Symptoms:
             oldest_callback=await session.fetch_one(_seconds, "oldest_callback") or 0.0,
             valid_keys=await session.value(int, "valid_keys"),
         )
+
+
+async def _longest_due(session: Session) -> dict[Stream, float]:
+    """In the table, or on its way to a worker through a topic."""
+    waiting = dict(await session.fetch_into(_due, "longest_due", [stream.value for stream in Stream]))
+    for stream in Stream:
+        dispatched = await session.column(UUID, "oldest_dispatched", stream.value)
+        if dispatched:
+            bounds = min(dispatched), max(dispatched)
+            queued = await session.fetch_one(_seconds, "longest_queued", dispatched, *bounds)
+            waiting[stream] = max(waiting[stream], queued or 0.0)
+    return waiting
 
 
 def _pair(first: int, second: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
 
-from posthouse.web.server import listening
+from posthouse.web.server import Sharing, listening
 
 _BACKLOG = 2048
 #: Above this, clients wait in the backlog. granian's own bound is the backlog: 2,048 connections that say
@@ -27,6 +27,7 @@ async def serve_on_granian(
     port: int,
     stop: asyncio.Event,
     *,
+    sharing: Sharing = Sharing.ALONE,
     header_seconds: float = _HEADER_SECONDS,
 ) -> None:
     """As web.server.serve, which stays the one for the roles that readers and probes reach. A client whose
@@ -34,7 +35,8 @@ async def serve_on_granian(
 
     Raises OSError when the address cannot be bound.
     """
-    _refuse_taken(host, port)
+    if sharing is Sharing.ALONE:
+        _refuse_taken(host, port)
     server = Server(
         app,
         address=host,

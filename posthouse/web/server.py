@@ -4,6 +4,7 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from enum import Enum
 from functools import partial
 
 import uvicorn
@@ -83,12 +84,25 @@ def v1_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     ]
 
 
-async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop: asyncio.Event) -> None:
+class Sharing(Enum):
+    """Who answers on a port: one process, or several, among which the kernel deals out the connections."""
+
+    ALONE = "alone"
+    SHARED = "shared"
+
+
+async def serve(
+    app: Callable[..., Awaitable[None]],
+    host: str,
+    port: int,
+    stop: asyncio.Event,
+    sharing: Sharing = Sharing.ALONE,
+) -> None:
     """Answer requests until `stop` is set; those under way then have `DRAIN_SECONDS` to end.
 
     `app` is any ASGI application. Raises OSError when the address cannot be bound.
     """
-    with listening(host, port) as listener:
+    with listening(host, port, sharing) as listener:
         server = _Server(
             uvicorn.Config(
                 app,
@@ -108,7 +122,7 @@ async def serve(app: Callable[..., Awaitable[None]], host: str, port: int, stop:
             watching.cancel()
 
 
-def listening(host: str, port: int) -> socket.socket:
+def listening(host: str, port: int, sharing: Sharing = Sharing.ALONE) -> socket.socket:
     """Bound by us, since the server would end the whole process if it could not.
 
     asyncio switches Nagle's algorithm off only where the protocol is named; with it on, an answer's body
@@ -118,6 +132,8 @@ def listening(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if sharing is Sharing.SHARED:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         listener.bind((host, port))
         listener.listen(_BACKLOG)
     except OSError:

@@ -33,20 +33,23 @@ from posthouse.bus.kafka import topics
 from posthouse.bus.kafka.job_topic import KafkaJobTopic
 from posthouse.bus.kafka.jobs import LOOKED_AT_AGAIN, KafkaJobs
 from posthouse.bus.kafka.member import KafkaMessage, Member
-from posthouse.bus.kafka.poison import RUN, PoisonedTopic, SetAside
+from posthouse.bus.kafka.poison import SetAside
 from posthouse.bus.kafka.producer import Producer, Record
 from posthouse.bus.kafka.topics import DEAD_LETTERS, full_name, jobs_of
 from posthouse.bus.port import JobSource
 from posthouse.bus.postgres import PostgresHints, jobs_channel
 from posthouse.clock import SystemClock
 from posthouse.config import KafkaSettings
-from posthouse.domain.errors import NotNow
+from posthouse.domain.errors import NotNow, PoisonRun
 from posthouse.domain.ids import DispatchId, InstanceId, JobId
 from posthouse.domain.job import ClaimedJob, Held, Status
 from posthouse.domain.stream import Stream
 from posthouse.storage.db import Database
 from posthouse.storage.hints import Hinter, Listener
 from posthouse.telemetry import Metrics
+
+#: Records in a row that cannot be processed stop a source.
+RUN = 20
 
 
 class KafkaBus:
@@ -80,7 +83,7 @@ class KafkaBus:
 
     async def _opened(self, kind: type[KafkaJobs], stream: Stream) -> tuple[KafkaJobs, InstanceId]:
         worker = await enlisted(self.db, stream)
-        set_aside = SetAside(self.settings, jobs_of(stream), self.producer, self.metrics)
+        set_aside = SetAside(self.settings, jobs_of(stream), RUN, self.producer, self.metrics)
         process = AsyncExitStack()
         source = await process.enter_async_context(
             kind(self.db, self.settings, set_aside, SystemClock(), stream, worker).running()
@@ -97,6 +100,7 @@ class KafkaBus:
             SystemClock(),
             random.Random(1),
             lambda: DispatchId(uuid4()),
+            Metrics(),
         )
 
     async def put(self, jobs: Sequence[Held]) -> None:
@@ -296,7 +300,7 @@ async def test_a_run_of_poison_stops_the_consumer_and_leaves_the_topic_as_it_is(
     await bus.put_raw([b"not ours"] * RUN)
     for _ in range(2):  # started again it is no further
         source, _ = await bus.source()
-        with pytest.raises(PoisonedTopic, match="20 records in a row"):
+        with pytest.raises(PoisonRun, match="20 records in a row"):
             await take(source, 1)
         await bus.end(source)
     assert await asyncio.to_thread(bus.dead_letters_size) == 0

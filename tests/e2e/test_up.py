@@ -144,7 +144,7 @@ async def test_a_database_that_comes_late_is_waited_for(
     stop = asyncio.Event()
     await supervisor.start()
     watching = asyncio.create_task(supervisor.watch(stop))
-    log = supervisor.log_of("processor")
+    log = Path(supervisor.log_of("processor"))
     try:
         await until("it has tried often", lambda: watching.done() or log.read_bytes().count(b"started") > 6)
         async with EmbeddedPostgres(server_folder, durability=Durability.NONE):

@@ -17,10 +17,11 @@ from posthouse.domain.job import Held, Status
 from posthouse.domain.stream import Stream
 from posthouse.status.apply import Policy
 from posthouse.status.changes import Changes
-from posthouse.storage import dispatch, jobs
+from posthouse.storage import dispatch, doctor, jobs
 from posthouse.storage.db import Database
 from posthouse.storage.dispatch import Flow, Place, Queued
 from posthouse.storage.hints import Subscription
+from posthouse.telemetry import Metrics
 
 TRANSACTIONAL, MARKETING = Stream.TRANSACTIONAL, Stream.MARKETING
 
@@ -250,6 +251,18 @@ async def test_a_dispatch_is_abandoned_only_unplaced_and_old(db: Database, eyes:
     assert (placed.dispatch_id, placed.place) == (waiting.dispatch_id, place)
 
 
+async def test_what_waits_in_a_topic_is_seen_to_wait(db: Database, eyes: Eyes, worker: InstanceId) -> None:
+    """The alert on transactional mail that waits goes by it."""
+    found = await queued(db, [Letter(), Letter()])
+    await eyes.run(f"""
+        UPDATE email_job SET due_at = due_at - interval '1 minute' WHERE job_id = '{found.jobs[0].job_id}'""")
+    symptoms = await doctor.examine(db, lease=timedelta(seconds=10))
+    assert 60 <= symptoms.longest_due[TRANSACTIONAL] < 90
+    await jobs.claim_queued(db, TRANSACTIONAL, worker, found.jobs)
+    symptoms = await doctor.examine(db, lease=timedelta(seconds=10))
+    assert symptoms.longest_due == {TRANSACTIONAL: 0.0, MARKETING: 0.0}
+
+
 # -- the dispatcher, on a topic that does what a test wants --------------------------------------------------
 
 
@@ -288,6 +301,7 @@ def dispatcher(db: Database, topic: JobTopic) -> Dispatcher:
         SystemClock(),
         random.Random(1),
         lambda: DispatchId(uuid4()),
+        Metrics(),
     )
 
 

@@ -18,7 +18,7 @@ import typer
 from posthouse.cli.docs import commands as command_pages
 from posthouse.cli.docs import events, lifecycle, reasons, settings
 from posthouse.cli.main import app
-from posthouse.cli.serve import RoleName
+from posthouse.cli.processes import RoleName
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
 from posthouse.config import Settings, settings_from

@@ -89,7 +89,7 @@ class KafkaJobs:
             await self.leave()
 
     async def take(self, limit: int) -> list[ClaimedJob]:
-        """Raises PoisonedTopic when nothing that comes is a record of ours."""
+        """Raises PoisonRun when nothing that comes is a record of ours."""
         if self._paused or limit < 1:
             return []
         for _ in range(VAIN_CLAIMS):

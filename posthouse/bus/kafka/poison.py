@@ -5,30 +5,24 @@ made anew, a newer format), and then the dead letters are no place for the whole
 """
 
 from collections.abc import Sequence
-from typing import Final
 
 from posthouse.bus.kafka.job_records import JobRecord
 from posthouse.bus.kafka.producer import Producer, Record
 from posthouse.bus.kafka.topics import DEAD_LETTERS, full_name
 from posthouse.config import KafkaSettings
-from posthouse.domain.errors import PosthouseError
+from posthouse.domain.errors import PoisonRun
 from posthouse.telemetry import Metrics, log
-
-#: So many in a row, with nothing between them that could be processed, are a run.
-RUN: Final = 20
-
-
-class PoisonedTopic(PosthouseError):
-    """Nothing that comes from a topic is a record of ours: this process ends, the topic is left as it is."""
-
-    code = "poisoned_topic"
 
 
 class SetAside:
     """For one member. A record stays unacknowledged until it is known whether it belongs to a run."""
 
-    def __init__(self, settings: KafkaSettings, topic: str, producer: Producer, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: KafkaSettings, topic: str, limit: int, producer: Producer, metrics: Metrics
+    ) -> None:
+        """`limit`: so many in a row, with none between them that could be processed, are a run."""
         self._topic = topic
+        self._limit = limit
         self._dead_letters = full_name(settings, DEAD_LETTERS)
         self._producer = producer
         self._metrics = metrics
@@ -41,19 +35,21 @@ class SetAside:
 
     def no_run(self) -> None:
         """A record that could be processed, or nothing more to read: those before it were single ones."""
-        if len(self._suspects) < RUN:
+        if len(self._suspects) < self._limit:
             self._single += self._suspects
             self._suspects = []
 
     def refuse_a_run(self) -> None:
-        """Raises PoisonedTopic."""
-        if len(self._suspects) >= RUN:
+        """Raises PoisonRun."""
+        if len(self._suspects) >= self._limit:
             record, reason = self._suspects[0]
-            raise PoisonedTopic(
+            raise PoisonRun(
                 f"{len(self._suspects)} records in a row of the topic {self._topic} cannot be processed, "
-                f"from offset {record.offset} of partition {record.partition} on: {reason}. None of them was "
-                "set aside. Does this process belong to this cluster, prefix and database? If the records "
-                "are worthless, move the consumer group past them."
+                f"from offset {record.offset} of partition {record.partition} on: {reason}. They are kept, "
+                "and no mail of their partition is sent until that is mended. Does this process belong to "
+                "this cluster, prefix and database? To set them all aside as dead letters instead, raise "
+                "poison_limit in [house].",
+                pointer="/house/poison_limit",
             )
 
     async def bury(self) -> list[JobRecord]:

@@ -88,6 +88,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C is for the house, which needs its broker to drain
             )
         self._wait_until_ready(self._process)
 

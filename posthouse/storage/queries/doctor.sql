@@ -10,6 +10,20 @@ SELECT stream.name,
            ORDER BY due_at LIMIT 1))::float8
 FROM unnest($1::text[]) AS stream (name);
 
+-- name: oldest_dispatched
+-- The jobs of a stream that were dispatched first and are not all done with. Each set is spread over all
+-- partitions, so whatever of them a worker does not read is among these.
+SELECT unnest(job_ids) FROM (
+    SELECT job_ids FROM dispatch WHERE stream = $1 ORDER BY queued_at LIMIT 10
+) AS oldest;
+
+-- name: longest_queued
+-- For how many seconds the job that waits longest of some has been due and QUEUED; null when none is. $2, $3:
+-- lowest and highest id.
+SELECT extract(epoch FROM clock_timestamp() - min(due_at))::float8
+FROM email_job
+WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3 AND status = 'QUEUED';
+
 -- name: orphaned_jobs
 -- Jobs in hand of a worker that is dead or that nobody knows.
 SELECT count(*)

@@ -1,0 +1,41 @@
+"""The probes of the roles that serve nothing else: /healthz, /readyz and /metrics."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from posthouse.app.house import House
+from posthouse.domain.errors import NotNow
+from posthouse.storage.partitions import missing
+from posthouse.web import server
+from posthouse.web.ops import build_ops
+
+#: For a process that nobody asks.
+NO_PORT: Final = 0
+
+
+async def serve_ops(house: House, port: int) -> None:
+    """Probes and metrics, until cancelled; nothing at NO_PORT."""
+    if port == NO_PORT:
+        return
+    app = build_ops(house.metrics.registry, trouble_of(house))
+    stop = asyncio.Event()
+    serving = asyncio.create_task(server.serve(app, house.settings.house.host, port, stop))
+    try:
+        await asyncio.shield(serving)
+    finally:
+        stop.set()
+        await serving
+
+
+def trouble_of(house: House) -> Callable[[], Awaitable[Sequence[str]]]:
+    """Why a role is not ready: the database is away, or has no place for today's mail."""
+
+    async def find() -> Sequence[str]:
+        try:
+            lacking = await missing(house.general, house.clock.now().date())
+        except NotNow as error:
+            return [error.message]
+        return [f"partitions are missing: {', '.join(lacking)}"] if lacking else []
+
+    return find
