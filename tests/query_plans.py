@@ -18,6 +18,10 @@ _TABLES: Final = (
     "email_suppression",
     "link",
     "relay_inbox",
+    "webhook_event",
+    "webhook_message",
+    "webhook_delivery",
+    "webhook_attempt",
     "dispatch",
 )
 _BAD_JOINS: Final = frozenset({"Hash Join", "Merge Join"})

@@ -280,3 +280,21 @@ async def test_a_claim_that_was_never_answered_is_sent_again(database: Database)
         house.clock.advance(61)
         await house.settle()
         assert app.ids == [app.ids[0]] * 2
+
+
+async def test_an_answer_that_comes_too_late_changes_only_the_log(database: Database) -> None:
+    async with receiving() as app, outhook_house(database, [app]) as house:
+        endpoint = await house.endpoint(app, BOUNCES)
+        await happen(database, await accepted_mails(database, 1), EventType.BOUNCED)
+        async with outhook_house(database, [app]) as slow:
+            app.answers.append(status(500))
+            while not app.ids:
+                await slow.worker.turn()
+            await slow.worker.wait(1.0)
+            house.clock.advance(61)
+            await house.settle()
+            assert len(app.ids) == 2
+            await slow.settle()
+        (delivery,) = await house.log(endpoint.endpoint_id)
+        assert delivery.state is DeliveryState.DELIVERED
+        assert [attempt.http_status for attempt in delivery.attempts] == [500, 200]

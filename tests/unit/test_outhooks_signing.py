@@ -1,8 +1,12 @@
 """Signatures against the specification's example and its own package, and secrets at rest."""
 
 import base64
+import os
+import re
 import secrets
+import subprocess
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -15,6 +19,7 @@ from posthouse.domain.ids import EndpointId, NoticeId
 from posthouse.domain.webhook import notice_name, parse_notice
 from posthouse.outhooks.signing import SecretBox, SigningSecret, headers_of, new_secret
 
+ROOT = Path(__file__).parents[2]
 ENDPOINT = EndpointId(UUID(int=7))
 SECRET = SigningSecret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 
@@ -52,3 +57,21 @@ def test_a_sealed_secret_is_read_with_any_key_of_the_house_and_for_its_endpoint_
         old.open(EndpointId(UUID(int=8)), sealed)
     with pytest.raises(Misconfigured):
         old.open(ENDPOINT, new.seal(ENDPOINT, SECRET))
+
+
+def test_by_hand_as_the_documents_say() -> None:
+    """The example of the specification, by the two lines that docs/webhooks.md gives."""
+    shown = re.search(
+        r"```sh\n(key=.*?)```", (ROOT / "docs" / "webhooks.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert shown is not None
+    environment = {
+        "SECRET": SECRET,
+        "ID": "msg_p5jXN8AQM9LWM0D4loKWxJek",
+        "TIMESTAMP": "1614265330",
+        "BODY": '{"test": 2432232314}',
+    }
+    told = subprocess.run(
+        ["sh", "-c", shown[1]], env={**os.environ, **environment}, capture_output=True, check=True
+    )
+    assert told.stdout.decode().strip() == "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="

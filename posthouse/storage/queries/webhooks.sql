@@ -78,7 +78,8 @@ WHERE endpoint_id = $1 AND redeliver_after IS NULL;
 
 -- name: redeliver_some
 -- The next $1 deliveries of one endpoint's redelivery made due again at $2, and its place moved on, in one
--- statement: a death loses none and repeats none. Returns the endpoint, whether or not that was the last.
+-- statement: a death loses none and repeats none. Returns the endpoint, whether or not that was the last. The
+-- rows are compared as the primary key has them: by message alone, the deliveries of all endpoints were read.
 WITH endpoint AS MATERIALIZED (
     SELECT endpoint_id, redeliver_after, redeliver_until, redeliver_failed
     FROM webhook_endpoint
@@ -91,8 +92,9 @@ WITH endpoint AS MATERIALIZED (
     FROM endpoint e, LATERAL (
         SELECT endpoint_id, message_id, state
         FROM webhook_delivery
-        WHERE endpoint_id = e.endpoint_id AND message_id > e.redeliver_after AND message_id <= e.redeliver_until
-        ORDER BY message_id
+        WHERE (endpoint_id, message_id) > (e.endpoint_id, e.redeliver_after)
+          AND (endpoint_id, message_id) <= (e.endpoint_id, e.redeliver_until)
+        ORDER BY endpoint_id, message_id
         LIMIT $1
         FOR NO KEY UPDATE
     ) d
