@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 
-from bench import accept, bounces, events, fuzz, latency, lists, memory, send_path
+from bench import accept, bounces, events, fuzz, latency, lists, memory, outhooks, send_path
 
 BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
     "accept": accept.bench,
@@ -17,6 +17,7 @@ BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]
     "latency": latency.bench,
     "lists": lists.bench,
     "memory": memory.bench,
+    "outhooks": outhooks.bench,
     "fuzz": fuzz.bench,
 }
 

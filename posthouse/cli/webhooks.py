@@ -16,7 +16,7 @@ from posthouse.cli.decode import decode
 from posthouse.cli.reach import reached
 from posthouse.clock import SystemClock
 from posthouse.domain.errors import InvalidInput
-from posthouse.domain.ids import EndpointId
+from posthouse.domain.ids import EndpointId, NoticeId
 from posthouse.domain.stream import Stream
 from posthouse.domain.webhook import (
     DeliveryState,
@@ -151,6 +151,18 @@ def redeliver(
     )
 
 
+@group.command("test")
+def send_example(
+    context: typer.Context,
+    webhook_id: _Id,
+    event: Annotated[EventName, typer.Option(help="What it is an example of.")] = EventName.DELIVERED,
+) -> None:
+    """Send a webhook an example, about a mail that never was."""
+    call = call_of(context)
+    notice = notice_name(run(_test(call, EndpointId(webhook_id), event)))
+    call.answer({"id": notice, "type": event}, Text(f"{notice} is on its way: see `webhooks deliveries`."))
+
+
 @asynccontextmanager
 async def _desk(call: Call) -> AsyncIterator[Desk]:
     settings = call.settings()
@@ -204,6 +216,11 @@ async def _redeliver(call: Call, endpoint: EndpointId, since: Since | None, deli
         if notice is None:
             raise InvalidInput("A delivery's id is the webhook-id that its receiver got: msg_...")
         await desk.redeliver_one(found, notice, now)
+
+
+async def _test(call: Call, endpoint: EndpointId, name: EventName) -> NoticeId:
+    async with _desk(call) as desk:
+        return await desk.test(await desk.find(endpoint), name, SystemClock().now())
 
 
 def _tag(text: str) -> Tag:

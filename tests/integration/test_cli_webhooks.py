@@ -45,6 +45,11 @@ async def test_added_listed_rotated_and_removed(shell: Shell) -> None:
     assert "app.exa" in seen
     assert "well" in seen
     assert (await shell.posthouse("webhooks", "deliveries", webhook)).json() == {"data": []}
+    test = (await shell.posthouse("webhooks", "test", webhook, "--event", "email.opened")).json()
+    told = (await shell.posthouse("webhooks", "deliveries", webhook)).json()["data"]
+    (waiting,) = msgspec.convert(told, list[dict[str, object]])
+    assert (waiting["id"], waiting["type"], waiting["status"]) == (test["id"], "email.opened", "pending")
+    assert str(test["id"])[:8] in await on_a_terminal(shell, "webhooks", "deliveries", webhook)
     asked = await shell.posthouse("webhooks", "redeliver", webhook, "--since", "2026-01-01")
     assert asked.code == Exit.OK
     assert (await shell.posthouse("webhooks", "remove", webhook)).code == Exit.OK
@@ -62,6 +67,7 @@ async def test_what_is_refused(shell: Shell) -> None:
         ("rotate",),
         ("enable",),
         ("deliveries",),
+        ("test",),
         ("redeliver", "--since", "2026-01-01"),
     ):
         told = await shell.posthouse("webhooks", words[0], nobody, *words[1:])
