@@ -17,12 +17,14 @@ from posthouse.domain.ids import RelayAccount
 from posthouse.net.client import HttpClient
 from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import CallbackReader, Capabilities
+from posthouse.relays.mailgun.callbacks import MailgunCallbacks
+from posthouse.relays.mailgun.sender import capabilities as mailgun_capabilities
 from posthouse.relays.postmark import PostmarkCallbacks, PostmarkSecrets
 from posthouse.relays.postmark.sender import CAPABILITIES as POSTMARK
 from posthouse.relays.sendgrid import SendGridCallbacks
 from posthouse.relays.sendgrid.sender import CAPABILITIES as SENDGRID
 from posthouse.relays.ses.callbacks import SesCallbacks
-from posthouse.relays.ses.sender import capabilities
+from posthouse.relays.ses.sender import capabilities as ses_capabilities
 from posthouse.relays.ses.sns_web import SnsHttp
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES
 
@@ -45,14 +47,19 @@ def _postmark(account: RelayAccount, clock: Clock) -> CallbackReader:
     return PostmarkCallbacks(account, PostmarkSecrets(user="nobody", password=token_urlsafe()), clock)
 
 
+def _mailgun(account: RelayAccount, clock: Clock) -> CallbackReader:
+    return MailgunCallbacks(account, token_urlsafe(), clock)
+
+
 def _ses(account: RelayAccount, clock: Clock) -> CallbackReader:
     return SesCallbacks(account, [], SnsHttp(HttpClient(EgressPolicy())), clock)
 
 
 #: By the word that `kind = "..."` has in [relays.NAME].
 KINDS: Final[Mapping[str, RelayKind]] = {
+    "mailgun": RelayKind(mailgun_capabilities(hears_acceptance=True), _mailgun),
     "postmark": RelayKind(POSTMARK, _postmark),
     "sendgrid": RelayKind(SENDGRID, _sendgrid),
-    "ses": RelayKind(capabilities(hears_events=True), _ses),
+    "ses": RelayKind(ses_capabilities(hears_events=True), _ses),
     "smtp": RelayKind(SMTP_CAPABILITIES, None),
 }

@@ -11,6 +11,7 @@ import pytest
 from cli_shell import Shell, on_a_terminal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from postmark_house import TOKEN, simulated
 
 from posthouse.app.kinds import KINDS
 from posthouse.cli.exits import Exit
@@ -110,6 +111,19 @@ async def test_relays_need_not_be_asked_how_they_are(bare: Shell) -> None:
     assert [one["health"] for one in msgspec.convert(told.json()["accounts"], list[dict[str, object]])] == [
         None
     ] * 3
+
+
+@pytest.mark.parametrize(("token", "state"), [(TOKEN, "ok"), ("another", "warning")])
+async def test_a_relay_that_can_be_asked_is_asked_whether_it_knows_us(
+    bare: Shell, tmp_path: Path, token: str, state: str
+) -> None:
+    async with simulated(tmp_path) as postmark:
+        (bare.folder / "posthouse.toml").write_text(HOUSE.replace("http://127.0.0.1:1", postmark.url, 1))
+        told = await bare.posthouse("relays", **{**ENVIRONMENT, "PM_TOKEN": token})
+        first = msgspec.convert(told.json()["accounts"], list[dict[str, object]])[0]
+        health = msgspec.convert(first["health"], dict[str, str])
+        assert (health["state"], "401" in health["found"]) == (state, state == "warning")
+        assert postmark.ledger() == []
 
 
 async def test_people_see_a_table(bare: Shell) -> None:
