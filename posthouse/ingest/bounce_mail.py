@@ -94,7 +94,7 @@ def _of_dsn(
 ) -> tuple[Kind, Recipient]:
     address = one.address or (_named_or_returned(named, original) if alone else "")
     words = pieces.words if alone else _words_about(address, named)
-    evidence = Evidence(address, one.status, one.diagnostic, words, pieces.notice if alone else "")
+    evidence = Evidence(address, one.status, one.diagnostic, words, pieces.subject if alone else "")
     match one.action or _action_by_status(one.status):
         case DsnAction.FAILED:
             return Kind.BOUNCE, decide(evidence)
@@ -143,11 +143,14 @@ def _by_text(pieces: Pieces, original: Original) -> Report:
 
 def _evidence(failed: Sequence[str], pieces: Pieces, original: Original) -> Iterator[Evidence]:
     """One for each recipient; one without an address where nothing names any."""
-    named = recipients_in(pieces.notice, _not_recipients(pieces))
+    notice = f"{pieces.words}\n\n{pieces.subject}"
+    named = recipients_in(notice, _not_recipients(pieces))
     addresses = failed or [one.address for one in named] or [original.recipient]
     for address in addresses:
-        words = pieces.words if len(addresses) == 1 else _words_about(address, named)
-        yield Evidence(address, words=words, notice=pieces.notice)
+        if len(addresses) == 1:
+            yield Evidence(address, words=pieces.words, rest=pieces.subject)
+        else:
+            yield Evidence(address, words=_words_about(address, named), rest=notice)
 
 
 def _failed_recipients(head: Head) -> list[str]:

@@ -1,18 +1,19 @@
 """Which mails report something: the words of `bounce_notices.toml`, ready to be looked for."""
 
-from collections.abc import Iterator
+from collections import defaultdict
 from enum import StrEnum
 from importlib import resources
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
-from posthouse.replies.bounce_rules import Phrases, any_within, phrases_of
+from posthouse.replies.phrases import PhraseBook
 
 
 class Says(StrEnum):
     FAILED = "failed"
     DELAYED = "delayed"
+    GAVE_UP = "gave_up"
     AUTO_REPLY = "auto_reply"
     OTHER = "other"
     RETURNED = "returned"
@@ -45,6 +46,9 @@ def _rows() -> tuple[Notice, ...]:
     return msgspec.toml.decode(data, type=_Table).notice
 
 
+#: What is said, and whether the words decide alone.
+Said: TypeAlias = tuple[Says, bool]
+
 NOTICES: Final = _rows()
 
 #: The words of a returned mail's marker, longest first: the earliest place of any of them counts.
@@ -53,15 +57,19 @@ RETURNED: Final = tuple(
 )
 
 
-def _gathered() -> Iterator[tuple[tuple[Says, Place, bool], Phrases]]:
-    for key in {(notice.says, notice.place, notice.sure) for notice in NOTICES}:
-        rows = [notice for notice in NOTICES if (notice.says, notice.place, notice.sure) == key]
-        yield key, phrases_of([phrase for notice in rows for phrase in notice.phrases])
+def _by_place(place: Place) -> tuple[PhraseBook, dict[str, frozenset[Said]]]:
+    said: dict[str, set[Said]] = defaultdict(set)
+    for notice in NOTICES:
+        if notice.place is place and notice.says is not Says.RETURNED:
+            for phrase in notice.phrases:
+                said[phrase].add((notice.says, notice.sure))
+    return PhraseBook(said), {phrase: frozenset(meant) for phrase, meant in said.items()}
 
 
-_PHRASES: Final = dict(_gathered())
+_BOOKS: Final = {place: _by_place(place) for place in Place}
 
 
-def says(what: Says, place: Place, text: str, *, sure: bool) -> bool:
-    """Whether `text`, in lower case and with single spaces, has words that say so."""
-    return any_within(_PHRASES.get((what, place, sure), ()), text)
+def statements(place: Place, text: str) -> frozenset[Said]:
+    """What a text says there. It is in lower case and has single spaces."""
+    book, said = _BOOKS[place]
+    return frozenset(one for phrase in book.found_in(text) for one in said[phrase])

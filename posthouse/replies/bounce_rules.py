@@ -6,20 +6,19 @@ address.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from enum import StrEnum
 from importlib import resources
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 
 from posthouse.domain.event import BounceClass
+from posthouse.replies.phrases import PhraseBook
 
 MAX_TEXT: Final = (
     4_000  # characters that rules look at: a reply may have 100 lines, but it says why in the first
 )
-_WILD: Final = 80  # characters that "*" stands for
-_STARTS: Final = 8  # places in a text at which a phrase is tried
 
 
 class Reason(StrEnum):
@@ -91,54 +90,6 @@ class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rule: tuple[Rule, ...]
 
 
-class Phrase:
-    """A text to look for: literal pieces, with a bounded gap between one and the next."""
-
-    __slots__ = ("_rest", "_word", "first")
-
-    def __init__(self, phrase: str) -> None:
-        self.first, *self._rest = (piece.strip() for piece in phrase.split("*"))
-        self._word = self.first[:1].isascii() and self.first[:1].isalpha()
-
-    def within(self, text: str) -> bool:
-        """Whether it occurs. Linear: a few starts, and each looks at a bounded stretch."""
-        start = text.find(self.first)
-        for _ in range(_STARTS):
-            if start < 0:
-                return False
-            if self._begins_word(text, start) and self._goes_on(text, start + len(self.first)):
-                return True
-            start = text.find(self.first, start + 1)
-        return False
-
-    def _begins_word(self, text: str, start: int) -> bool:
-        before = text[start - 1 : start]
-        return not self._word or not (before.isascii() and before.isalpha())
-
-    def _goes_on(self, text: str, end: int) -> bool:
-        for piece in self._rest:
-            found = text.find(piece, end, end + _WILD + len(piece))
-            if found < 0:
-                return False
-            end = found + len(piece)
-        return True
-
-
-#: Phrases with what they begin with beside them: a mail is searched for 2,000, and hardly one begins in it.
-Phrases: TypeAlias = Sequence[tuple[str, Phrase]]
-
-
-def phrases_of(texts: Sequence[str]) -> Phrases:
-    return tuple((phrase.first, phrase) for phrase in map(Phrase, texts))
-
-
-def any_within(phrases: Phrases, text: str) -> bool:
-    for first, phrase in phrases:  # noqa: SIM110 - a generator costs more than the search
-        if first in text and phrase.within(text):
-            return True
-    return False
-
-
 class _Test:
     """A rule made ready."""
 
@@ -146,17 +97,18 @@ class _Test:
 
     def __init__(self, rule: Rule) -> None:
         self.rule = rule
-        self._phrases = phrases_of(rule.phrases)
-        self._around = phrases_of(rule.around)
-        self._unless = phrases_of(rule.unless)
+        self._phrases = frozenset(rule.phrases)
+        self._around = frozenset(rule.around)
+        self._unless = frozenset(rule.unless)
         self._status = tuple(tuple(pattern.split(".")) for pattern in rule.status)
 
-    def fits(self, text: str, status: Sequence[str], around: str) -> bool:
+    def fits(self, found: Set[str], status: Sequence[str], around: Set[str]) -> bool:
+        """`found`: the phrases of all rules that occur in a text; `around`: in all that is said."""
         return (
             self._fits_status(status)
-            and (not self._phrases or any_within(self._phrases, text))
-            and (not self._around or any_within(self._around, around))
-            and not any_within(self._unless, around if self._around else text)
+            and (not self._phrases or not self._phrases.isdisjoint(found))
+            and (not self._around or not self._around.isdisjoint(around))
+            and self._unless.isdisjoint(around if self._around else found)
         )
 
     def _fits_status(self, status: Sequence[str]) -> bool:
@@ -177,19 +129,24 @@ def read_status(status: str) -> tuple[str, ...]:
 _STATUS = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
 
 
-def by_words(text: str, status: str, around: str = "") -> Rule | None:
-    """The first rule whose words occur in `text`; `around` is all that is said of the recipient.
+def phrases_in(text: str) -> frozenset[str]:
+    """The phrases of all rules that occur in a text, which is as `bounce_rules.toml` says."""
+    return _BOOK.found_in(text)
 
-    Both are as `bounce_rules.toml` says: lower case, single spaces. `status` is an enhanced code or "".
+
+def by_words(found: Set[str], status: str, around: Set[str] = frozenset()) -> Rule | None:
+    """The first rule whose phrases were `found` in a text; `around` are those in all that is said.
+
+    `status` is the enhanced code that goes with the text, or "".
     """
     parts = read_status(status)
-    return next((test.rule for test in _BY_WORDS if test.fits(text, parts, around)), None)
+    return next((test.rule for test in _BY_WORDS if test.fits(found, parts, around)), None)
 
 
 def by_code(status: str) -> Rule | None:
     """The rule for an enhanced code alone."""
     parts = read_status(status)
-    return next((test.rule for test in _BY_CODE if test.fits("", parts, "")), None)
+    return next((test.rule for test in _BY_CODE if test.fits(frozenset(), parts, frozenset())), None)
 
 
 def meaning(reason: Reason) -> Meaning:
@@ -201,5 +158,6 @@ _TABLE: Final = msgspec.toml.decode(
 )
 REASONS: Final = _TABLE.reasons
 RULES: Final = _TABLE.rule
+_BOOK: Final = PhraseBook(text for rule in RULES for text in (*rule.phrases, *rule.around, *rule.unless))
 _BY_WORDS: Final = tuple(_Test(rule) for rule in RULES if rule.phrases or rule.around)
 _BY_CODE: Final = tuple(_Test(rule) for rule in RULES if not (rule.phrases or rule.around))

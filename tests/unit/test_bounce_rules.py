@@ -10,7 +10,6 @@ from posthouse.replies.bounce_rules import (
     REASONS,
     RULES,
     Action,
-    Phrase,
     Reason,
     Rule,
     by_code,
@@ -18,6 +17,7 @@ from posthouse.replies.bounce_rules import (
     read_status,
 )
 from posthouse.replies.classify import ReplyClass, Stage, classify
+from posthouse.replies.phrases import Phrase, PhraseBook
 
 WORDS = [rule for rule in RULES if rule.phrases or rule.around]
 CODES = [rule for rule in RULES if not (rule.phrases or rule.around)]
@@ -100,6 +100,7 @@ def test_each_notice_is_in_its_own_example(notice: Notice) -> None:
 )
 def test_phrases(phrase: str, text: str, within: bool) -> None:
     assert Phrase(phrase).within(text) is within
+    assert PhraseBook([phrase, "something else"]).found_in(text) == ({phrase} if within else set())
 
 
 @pytest.mark.parametrize(

@@ -5,25 +5,25 @@ reporter says of it, the whole notice, its subject. Words win over codes, which 
 words are vague.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
 from posthouse.domain.event import BounceClass
 from posthouse.ingest.bounces.normal import normal, shown
 from posthouse.ingest.bounces.quoted import code_in, enhanced_in, replies_in
 from posthouse.ingest.bounces.report import Recipient
-from posthouse.replies.bounce_rules import Action, Reason, Rule, by_code, by_words, meaning
+from posthouse.replies.bounce_rules import Action, Reason, Rule, by_code, by_words, meaning, phrases_in
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """About one recipient. `words` is what is said of it, `notice` all that is said, from subject to end."""
+    """About one recipient. `words` is what is said of it, `rest` what else is said."""
 
     address: str
     status: str = ""
     diagnostic: str = ""
     words: str = ""
-    notice: str = ""
+    rest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ def decide(evidence: Evidence) -> Recipient:
     said = list(_sayings(evidence))
     status = _status(evidence.status, said)
     diagnostic = shown(next((one.text for one in said if one.text), ""))
-    rule = _rule(said, status, normal(f"{evidence.diagnostic}\n{evidence.words}"))
+    rule = _rule(said, status, phrases_in(normal(f"{evidence.diagnostic}\n{evidence.words}")))
     if rule is not None:
         return told(evidence.address, rule.reason, rule.name, status, diagnostic)
     reason = Reason.EXPIRED if status.startswith("4") else Reason.UNKNOWN
@@ -68,7 +68,7 @@ def _sayings(evidence: Evidence) -> Iterator[_Said]:
         yield _Said(evidence.diagnostic, _best(enhanced_in(evidence.diagnostic), reported, code))
     for reply in replies_in(evidence.words):
         yield _Said(reply.text, _best(reply.status, reported, reply.code))
-    for text in (evidence.words, evidence.notice):
+    for text in (evidence.words, evidence.rest):
         if text:
             yield _Said(text, _best(enhanced_in(text), reported, code_in(text)))
 
@@ -88,10 +88,10 @@ def _status(reported: str, said: Sequence[_Said]) -> str:
     return quoted or reported or next((one.status for one in said if one.status), "")
 
 
-def _rule(said: Sequence[_Said], status: str, around: str) -> Rule | None:
+def _rule(said: Sequence[_Said], status: str, around: Set[str]) -> Rule | None:
     vague: Rule | None = None
     for one in said:
-        found = by_words(normal(one.text), one.status or status, around)
+        found = by_words(phrases_in(normal(one.text)), one.status or status, around)
         if found is not None and not found.vague:
             return found
         vague = vague or found

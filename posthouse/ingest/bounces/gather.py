@@ -24,12 +24,12 @@ _LEAST_WORDS: Final = 20  # characters; a shorter text part says nothing, and th
 class Pieces:
     """What was found. `words` is what the reporter says, with nothing of the returned mail in it.
 
-    `notice` has the subject as well: some reports say why in it alone.
+    `subject` is the report's own: some say why in it alone.
     """
 
     head: Head
+    subject: str
     words: str = ""
-    notice: str = ""
     status: list[str] = field(default_factory=list)
     feedback: str = ""
     returned: Head = field(default_factory=lambda: Head({}))
@@ -38,7 +38,7 @@ class Pieces:
 def gather(mail: Part) -> Pieces:
     """All that is read of a mail."""
     mail = _unwrapped(mail)
-    pieces = Pieces(mail.head)
+    pieces = Pieces(mail.head, mail.head.get("subject"))
     texts: list[str] = []
     pages: list[str] = []
     for part in _leaves(mail):
@@ -94,7 +94,6 @@ def _read_words(pieces: Pieces, text: str) -> None:
     if tail:
         _keep(pieces, header_in(tail))
     pieces.words = without_quoted_lines(words)
-    pieces.notice = f"{pieces.words}\n\n{pieces.head.get('subject')}"
 
 
 def _keep(pieces: Pieces, returned: Head) -> None:

@@ -5,14 +5,16 @@ robots write about other things as well. What answers for a person is no bounce,
 3834).
 """
 
+from collections.abc import Set
+from dataclasses import dataclass
 from typing import Final
 
 from posthouse.ingest.bounces.mime import Head
 from posthouse.ingest.bounces.normal import normal
 from posthouse.ingest.bounces.quoted import replies_in
 from posthouse.ingest.bounces.report import Kind
-from posthouse.replies.bounce_notices import Place, Says, says
-from posthouse.replies.bounce_rules import by_words
+from posthouse.replies.bounce_notices import Place, Said, Says, statements
+from posthouse.replies.bounce_rules import by_words, phrases_in
 
 _MAX_HEADER: Final = 500
 #: Fields that only automatic answers have.
@@ -20,6 +22,14 @@ _AUTOMATIC: Final = (
     "x-autoreply", "x-autorespond", "x-autoreply-from", "x-autoresponder", "x-vacation", "x-mail-autoreply",
     "x-apple-action",
 )  # fmt: skip
+_AUTOMATIC_PRECEDENCE: Final = ("auto_reply", "autoreply")
+_FAILED: Final[Said] = (Says.FAILED, True)
+_MAY_HAVE_FAILED: Final[Said] = (Says.FAILED, False)
+_DELAYED: Final[Said] = (Says.DELAYED, True)
+_GAVE_UP: Final[Said] = (Says.GAVE_UP, True)
+_REPLIES: Final[Said] = (Says.AUTO_REPLY, True)
+_MAY_REPLY: Final[Said] = (Says.AUTO_REPLY, False)
+_MODERATES: Final[Said] = (Says.OTHER, True)
 _ANSWERS: Final = ("re:", "fw:", "fwd:", "aw:", "sv:", "wg:", "tr:", "rv:", "回复", "答复", "转发")
 
 
@@ -30,57 +40,77 @@ def reports(head: Head, words: str) -> bool:
 
 def kind_of_text(head: Head, words: str) -> Kind:
     """`words` is what the reporter says, without the returned mail."""
-    subject, text = normal(head.get("subject")[:_MAX_HEADER]), normal(words)
-    daemon = _is_daemon(head)
-    if not daemon and _answers_for_person(head, subject):
+    signs = _signs(head, words)
+    if not signs.daemon and _answers_for_person(head, signs):
         return Kind.AUTO_REPLY
-    if says(Says.OTHER, Place.TEXT, text, sure=True) and not says(Says.FAILED, Place.TEXT, text, sure=True):
+    if _MODERATES in signs.text and _FAILED not in signs.text:
         return Kind.OTHER
-    if _says_delayed(subject, text):
-        return Kind.DELAYED if daemon or not _is_answer(head, subject) else Kind.OTHER
-    if _says_failed(head, subject, text, daemon=daemon):
+    if _says_delayed(signs):
+        return Kind.DELAYED if signs.daemon or not signs.answer else Kind.OTHER
+    if _says_failed(signs):
         return Kind.BOUNCE
-    if says(Says.AUTO_REPLY, Place.SUBJECT, subject, sure=True):
+    if _REPLIES in signs.subject or (_is_automatic(head, signs) and _MAY_REPLY in signs.text):
         return Kind.AUTO_REPLY
     return Kind.OTHER
 
 
+@dataclass(frozen=True, slots=True)
+class _Signs:
+    subject: Set[Said]
+    text: Set[Said]
+    daemon: bool  # a mail system sent it, by its own account
+    null_path: bool
+    answer: bool  # a person answers or forwards
+    words: str
+
+    def has_diagnosis(self) -> bool:
+        """Whether a reply is quoted, or a reason told."""
+        return (
+            next(replies_in(self.words), None) is not None or by_words(phrases_in(self.words), "") is not None
+        )
+
+
+def _signs(head: Head, words: str) -> _Signs:
+    subject, text = normal(head.get("subject")[:_MAX_HEADER]), normal(words)
+    return _Signs(
+        subject=statements(Place.SUBJECT, subject),
+        text=statements(Place.TEXT, text),
+        daemon=_is_daemon(head),
+        null_path=head.get("return-path").replace(" ", "") == "<>",
+        answer="in-reply-to" in head or subject.startswith(_ANSWERS),
+        words=f"{subject} {text}",
+    )
+
+
 def _is_daemon(head: Head) -> bool:
-    """Whether a mail system sent it, by its own account."""
     sender = f"{head.get('from')} {head.get('sender')}"[:_MAX_HEADER].lower()
-    return says(Says.FAILED, Place.SENDER, " ".join(sender.split()), sure=False) or (
+    return _MAY_HAVE_FAILED in statements(Place.SENDER, " ".join(sender.split())) or (
         "delivery-status" in head.get("content-type").lower()
     )
 
 
-def _answers_for_person(head: Head, subject: str) -> bool:
+def _answers_for_person(head: Head, signs: _Signs) -> bool:
+    """By subject or header; but servers call their reports automatic, too."""
+    if _REPLIES in signs.subject or any(name in head for name in _AUTOMATIC):
+        return True
     submitted = head.get("auto-submitted").strip().lower()
     precedence = head.get("precedence").strip().lower().replace("-", "_")
-    return (
-        says(Says.AUTO_REPLY, Place.SUBJECT, subject, sure=True)
-        or any(name in head for name in _AUTOMATIC)
-        or submitted.startswith(("auto-replied", "auto_replied"))
-        or precedence in ("auto_reply", "autoreply")
-    )
+    marked = submitted.startswith(("auto-replied", "auto_replied")) or precedence in _AUTOMATIC_PRECEDENCE
+    return marked and _FAILED not in signs.text
 
 
-def _is_answer(head: Head, subject: str) -> bool:
-    """Whether a person answers or forwards."""
-    return "in-reply-to" in head or subject.startswith(_ANSWERS)
+def _is_automatic(head: Head, signs: _Signs) -> bool:
+    """Whether no person sent it; a newsletter says so too."""
+    return signs.null_path or head.get("precedence").strip().lower() in ("bulk", "junk")
 
 
-def _says_delayed(subject: str, text: str) -> bool:
-    return says(Says.DELAYED, Place.SUBJECT, subject, sure=True) or says(
-        Says.DELAYED, Place.TEXT, text, sure=True
-    )
+def _says_delayed(signs: _Signs) -> bool:
+    return _GAVE_UP not in signs.text and (_DELAYED in signs.subject or _DELAYED in signs.text)
 
 
-def _says_failed(head: Head, subject: str, text: str, *, daemon: bool) -> bool:
-    null_path = head.get("return-path").replace(" ", "") == "<>"
-    told = says(Says.FAILED, Place.SUBJECT, subject, sure=False)
-    if says(Says.FAILED, Place.TEXT, text, sure=True):
-        return daemon or null_path or not _is_answer(head, subject)
-    diagnosis = next(replies_in(text), None) is not None or by_words(f"{subject} {text}", "") is not None
-    if daemon or null_path:
-        return diagnosis or says(Says.FAILED, Place.TEXT, text, sure=False)
-    return told and diagnosis and not _is_answer(head, subject)
+def _says_failed(signs: _Signs) -> bool:
+    if _FAILED in signs.text:
+        return signs.daemon or signs.null_path or not signs.answer
+    if signs.daemon or signs.null_path:
+        return _MAY_HAVE_FAILED in signs.text or signs.has_diagnosis()
+    return _MAY_HAVE_FAILED in signs.subject and not signs.answer and signs.has_diagnosis()

@@ -26,7 +26,7 @@ def normal(text: str) -> str:
 
 def shown(text: str) -> str:
     """A server's words in one line that is safe to print."""
-    read = text[: 4 * _MAX_SHOWN]
-    if not read.isprintable():
-        read = "".join(letter if letter.isprintable() else " " for letter in read)
-    return " ".join(read.split())[:_MAX_SHOWN]
+    line = " ".join(text[: 4 * _MAX_SHOWN].split())
+    if not line.isprintable():
+        line = " ".join("".join(letter if letter.isprintable() else " " for letter in line).split())
+    return line[:_MAX_SHOWN]

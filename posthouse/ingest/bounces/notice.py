@@ -84,9 +84,10 @@ def _segments(text: str, name: str, places: Sequence[Found]) -> Iterator[str]:
 
 #: Lines in which a report quotes the returned mail: their words are its author's, in whatever language.
 _QUOTED_LINE = re.compile(
-    r"^[ \t>]{0,12}(?:subject|betreff|objet|oggetto|asunto|assunto|onderwerp|temat|ämne|emne|тема|件名|"
-    r"主题|主旨|제목|thread-topic|sent|date|message-id)"
-    r"[ \t]{0,4}[:：][^\n]{0,2000}(?:\n[ \t]{4,}[^\s<@:][^@:\n]{0,500}$)?",
+    r"^[ \t>]{0,12}(?:"
+    r"(?:the )?(?:message )?subject(?: of the message is| was)?|betreff|objet|oggetto|asunto|assunto|"
+    r"onderwerp|temat|ämne|emne|тема|件名|主题|主旨|제목|thread-topic|sent|date|message-id"
+    r")[ \t]{0,4}[:：][^\n]{0,2000}(?:\n[ \t]{4,}[^\s<@:][^@:\n]{0,500}$)?",
     re.IGNORECASE | re.MULTILINE,
 )
 
