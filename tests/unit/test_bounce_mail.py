@@ -524,6 +524,14 @@ OTHERS = {
         "How to read a bounce: 550 5.1.1 user unknown means that there is no such mailbox.\n",
         sender="News <news@example.org>", subject="Ten things about deliverability",
     ),
+    "a newsletter that quotes a bounce": mail(
+        f"Read on.\n{'Much text. ' * 80}\nYour message could not be delivered to {ANN}: no such user.\n",
+        sender="News <news@example.org>", subject="This week",
+    ),
+    "a newsletter that begins with one": mail(
+        f"Your message could not be delivered to {ANN}: no such user.\n",
+        sender="News <news@example.org>", subject="This week", list_unsubscribe="<https://example.org/u>",
+    ),
     "moderation": mail(
         "Your mail to 'offers' is being held until the list moderator can review it for approval.\n",
         sender="offers-bounces@lists.example.org", subject="Your message awaits moderator approval",

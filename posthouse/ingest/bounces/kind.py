@@ -17,6 +17,7 @@ from posthouse.replies.bounce_notices import Place, Said, Says, statements
 from posthouse.replies.bounce_rules import by_words, phrases_in
 
 _MAX_HEADER: Final = 500
+_FIRST_LINES: Final = 600  # characters
 #: Fields that only automatic answers have.
 _AUTOMATIC: Final = (
     "x-autoreply", "x-autorespond", "x-autoreply-from", "x-autoresponder", "x-vacation", "x-mail-autoreply",
@@ -61,7 +62,14 @@ class _Signs:
     daemon: bool  # a mail system sent it, by its own account
     null_path: bool
     answer: bool  # a person answers or forwards
+    to_many: bool  # a newsletter
     words: str
+
+    def begins_as_a_report(self) -> bool:
+        """Whether the subject says so, or the first lines of what did not go to many; the rest is quoted."""
+        return _MAY_HAVE_FAILED in self.subject or (
+            not self.to_many and _FAILED in statements(Place.TEXT, self.words[:_FIRST_LINES])
+        )
 
     def has_diagnosis(self) -> bool:
         """Whether a reply is quoted, or a reason told."""
@@ -78,6 +86,7 @@ def _signs(head: Head, words: str) -> _Signs:
         daemon=_is_daemon(head),
         null_path=head.get("return-path").replace(" ", "") == "<>",
         answer="in-reply-to" in head or subject.startswith(_ANSWERS),
+        to_many="list-unsubscribe" in head,
         words=f"{subject} {text}",
     )
 
@@ -110,7 +119,7 @@ def _says_delayed(signs: _Signs) -> bool:
 
 def _says_failed(signs: _Signs) -> bool:
     if _FAILED in signs.text:
-        return signs.daemon or signs.null_path or not signs.answer
+        return signs.daemon or signs.null_path or (not signs.answer and signs.begins_as_a_report())
     if signs.daemon or signs.null_path:
         return _MAY_HAVE_FAILED in signs.text or signs.has_diagnosis()
     return _MAY_HAVE_FAILED in signs.subject and not signs.answer and signs.has_diagnosis()
