@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 
-from bench import accept, bounces, events, fuzz, latency, lists, memory, outhooks, send_path
+from bench import accept, bounces, events, forgery, fuzz, latency, lists, memory, outhooks, send_path
 
 BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
     "accept": accept.bench,
@@ -19,6 +19,7 @@ BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]
     "memory": memory.bench,
     "outhooks": outhooks.bench,
     "fuzz": fuzz.bench,
+    "forgery": forgery.bench,
 }
 
 
