@@ -10,6 +10,7 @@ from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     NotBegun,
+    NotTried,
     Outcome,
     RejectedRecipient,
     Relay,
@@ -67,7 +68,7 @@ class Router:
         if full:
             # Healthy, and used up for now. Claiming for it meanwhile would only turn the queue over.
             health.paused_until = self._clock.monotonic() + min(PAUSE_CAP, max(full))
-        if any(isinstance(outcome, Accepted | RejectedRecipient) for outcome in outcomes):
+        if any(isinstance(outcome, Accepted | RejectedRecipient | NotTried) for outcome in outcomes):
             health.strikes = 0
             return
         slow = [o for o in outcomes if isinstance(o, TryLater) and o.slow_relay]

@@ -9,10 +9,12 @@ from posthouse.clock import full_jitter
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.ids import RelayAccount, own_event_id
 from posthouse.domain.job import ClaimedJob
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     NotBegun,
+    NotTried,
     Outcome,
     OutcomeUnknown,
     RejectedMessage,
@@ -64,6 +66,14 @@ def event_of(done: HandedOver, backoff: Backoff, rng: random.Random) -> Event | 
                 reply=outcome.reply,
                 code=outcome.smtp_code,
                 enhanced=outcome.enhanced_code,
+            )
+        case NotTried():
+            return _event(
+                done,
+                EventType.REJECTED,
+                reason="the relay does not try this address: it stands on the relay's own list",
+                reply=outcome.reply,
+                mirrored=outcome.listed_for,
             )
         case RejectedMessage():
             return _event(
@@ -139,6 +149,7 @@ def _event(
     enhanced: str | None = None,
     provider_message_id: str | None = None,
     bounce: BounceClass | None = None,
+    mirrored: SuppressionReason | None = None,
     due_at: datetime | None = None,
 ) -> Event:
     return Event(
@@ -156,5 +167,6 @@ def _event(
         enhanced_code=enhanced,
         diagnostic=reply,
         template_version=done.template_version,
+        mirrored=mirrored,
         due_at=due_at,
     )

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import JobId, RelayAccount
 from posthouse.domain.message import RawMail, Rendered
+from posthouse.domain.suppression import SuppressionReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,17 @@ class RejectedRecipient:
     reply: str
     smtp_code: int | None = None
     enhanced_code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotTried:
+    """The relay did not try this address: it stands on the relay's own list. No bounce: nobody was asked.
+
+    `listed_for`: what it stands there for, where the relay says so; the address goes on our list then.
+    """
+
+    reply: str
+    listed_for: SuppressionReason | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,14 @@ class NotBegun:
 
 
 Outcome: TypeAlias = (
-    Accepted | RejectedRecipient | RejectedMessage | TryLater | AccountTrouble | OutcomeUnknown | NotBegun
+    Accepted
+    | RejectedRecipient
+    | NotTried
+    | RejectedMessage
+    | TryLater
+    | AccountTrouble
+    | OutcomeUnknown
+    | NotBegun
 )
 
 #: Asked before the first byte of each hand-over; False means: do not begin (the worker lost its lease).

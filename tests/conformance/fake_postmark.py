@@ -13,7 +13,7 @@ INACTIVE = (
 )
 #: What is said of one mail, whether it came alone or in a batch.
 ABOUT_A_MAIL = {
-    Fault.REJECT_RECIPIENT: (406, INACTIVE),
+    Fault.REJECT_RECIPIENT: (300, "Invalid 'To' address: 'gone@example.org'."),
     Fault.REJECT_MESSAGE: (411, "Attachment file type not allowed."),
     Fault.TROUBLE: (100, "The Postmark API is offline for maintenance."),
 }
@@ -28,16 +28,27 @@ class FakePostmark(FakeHttpRelay):
     def __init__(self) -> None:
         super().__init__()
         self.records: list[dict[str, object]] = []  # what its search has
+        self.listed: dict[str, tuple[str, str]] = {}  # reason and origin, by address
 
     def aside(self, request: Request) -> bytes | None:
-        """The outbound search, by job and message stream."""
+        """The suppression list, and the outbound search by job and message stream."""
         asked = URL(request.path)
+        if asked.path == "/message-streams/letters/suppressions/dump":
+            return http("200 OK", self._dump())
         if asked.path != "/messages/outbound":
             return None
         if "count" not in asked.query or "offset" not in asked.query:
             return http("422 Unprocessable Entity", refusal(700, "Parameter 'count' is required."))
         found = [record for record in self.records if _is_asked_for(record, asked)]
         return http("200 OK", search(found[: int(asked.query["count"])], len(found)))
+
+    def _dump(self) -> bytes:
+        """All of it, as if the filter were none."""
+        entries = [
+            {"EmailAddress": address, "SuppressionReason": reason, "Origin": origin}
+            for address, (reason, origin) in self.listed.items()
+        ]
+        return json.dumps({"Suppressions": entries}).encode()
 
     def recipients(self, request: Request) -> list[str]:
         return [mail["To"].rpartition("<")[2].rstrip(">") for mail in mails(request)]

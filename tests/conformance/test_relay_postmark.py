@@ -28,18 +28,20 @@ from posthouse.domain.event import BounceClass
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.message import Addressing, Attachment, Mailbox
 from posthouse.domain.stream import Stream
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.net.client import HttpClient
 from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     NotBegun,
+    NotTried,
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
     TryLater,
 )
-from posthouse.relays.postmark import PostmarkAccount, PostmarkRelay
+from posthouse.relays.postmark import PostmarkAccount, PostmarkRelay, lists
 from posthouse.relays.postmark import sender as adapter
 from posthouse.relays.postmark.replies import CODES
 
@@ -145,7 +147,7 @@ CLASSES = {
     "throttled": TryLater,
     "down": TryLater,
     "doubt": OutcomeUnknown,
-    "inactive": RejectedRecipient,
+    "inactive": NotTried,
 }
 
 
@@ -223,12 +225,6 @@ async def test_statuses_have_their_class(
         (300, "Error parsing 'To': Illegal email address 'ann'.", BounceClass.HARD),
         (300, "Invalid 'From' address: 'x'.", None),
         (300, "Provide either email TextBody or HtmlBody or both.", None),
-        (406, INACTIVE, BounceClass.BLOCK),
-        (
-            0,
-            "Message OK, but will not deliver to these inactive addresses: ann@example.org",
-            BounceClass.BLOCK,
-        ),
     ],
 )
 async def test_only_a_clear_word_about_the_recipient_is_a_hard_bounce(
@@ -287,13 +283,63 @@ async def test_a_batch_stays_below_postmarks_limit_of_bytes(
     assert len(sizes) == 4
 
 
+@pytest.mark.parametrize("stream", list(Stream))
+async def test_an_address_on_postmarks_own_list_is_not_tried_and_its_reason_is_looked_up(
+    harness: PostmarkHarness, stream: Stream
+) -> None:
+    harness.server.listed = {
+        "Bounced@example.org": ("HardBounce", "Recipient"),
+        "spam@example.org": ("SpamComplaint", "Recipient"),
+        "left@example.org": ("ManualSuppression", "Recipient"),
+        "off@example.org": ("ManualSuppression", "Customer"),
+        "new@example.org": ("ReasonOfTomorrow", "Recipient"),
+    }
+    names = ["bounced", "spam", "left", "off", "new", "gone"]
+    said = [{"ErrorCode": 406, "Message": INACTIVE}] * len(names)
+    for name in names:
+        alone = http("422 Unprocessable", json.dumps(said[0]).encode())
+        batch = http("200 OK", json.dumps(said).encode())
+        harness.answer_with(f"{name}@example.org", batch if stream is Stream.MARKETING else alone)
+    relay = harness.relay_at(f"http://{harness.server.address}", max_batch=50)
+    letters = [rendered(Letter(f"{name}@example.org"), stream=stream) for name in names]
+    outcomes = await send(relay, letters)
+    found = [outcome.listed_for for outcome in outcomes if isinstance(outcome, NotTried)]
+    bounce, spam, left = SuppressionReason.BOUNCE, SuppressionReason.SPAM, SuppressionReason.UNSUBSCRIBE
+    assert found == [bounce, spam, left, None, None, None]
+    for outcome in outcomes:
+        assert isinstance(outcome, NotTried)
+        assert INACTIVE in outcome.reply
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [b"", http("401 Unauthorized"), http("200 OK", b"[]"), http("200 OK", b'{"Suppressions":[5]}'), None],
+)
+async def test_a_list_that_tells_nothing_changes_nothing_and_holds_nobody_up(
+    harness: PostmarkHarness, monkeypatch: pytest.MonkeyPatch, raw: bytes | None
+) -> None:
+    monkeypatch.setattr(lists, "_WITHIN", 0.2)
+    harness.server.asides_hang, harness.server.raw_aside = raw is None, raw
+    harness.answer_with("ann@example.org", http("422 Unprocessable", refusal(406, INACTIVE)))
+    outcomes = await send(harness.relay(), [rendered(Letter()), rendered(Letter("bob@example.org"))])
+    assert outcomes[0] == NotTried(f"422 ErrorCode 406: {INACTIVE}")
+    assert isinstance(outcomes[1], Accepted)
+
+
+async def test_mail_that_is_taken_and_delivered_to_nobody_is_not_sent(harness: PostmarkHarness) -> None:
+    message = "Message OK, but will not deliver to these inactive addresses: ann@example.org"
+    body = json.dumps({**taken_as(1), "Message": message}).encode()
+    harness.answer_with("ann@example.org", http("200 OK", body))
+    assert isinstance(await send_one(harness.relay(), rendered(Letter())), NotTried)
+
+
 async def test_a_whole_batch_of_long_answers_is_read(batches: BatchHarness) -> None:
     letters = [batches.mail(Letter(f"r{n}@example.org")) for n in range(500)]
     said = [{"ErrorCode": 406, "Message": INACTIVE} for _ in letters]
     batches.answer_with("r0@example.org", http("200 OK", json.dumps(said).encode()))
     relay = batches.relay_at(f"http://{batches.server.address}", max_batch=500)
     outcomes = await send(relay, letters)
-    assert [type(outcome) for outcome in outcomes] == [RejectedRecipient] * 500
+    assert [type(outcome) for outcome in outcomes] == [NotTried] * 500
 
 
 @pytest.mark.parametrize(

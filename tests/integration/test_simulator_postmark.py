@@ -12,10 +12,12 @@ from postmark_house import TOKEN, mail, simulated
 from posthouse.domain.event import BounceClass
 from posthouse.domain.message import Addressing, Attachment, Mailbox
 from posthouse.domain.stream import Stream
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     Inquiry,
+    NotTried,
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
@@ -154,8 +156,8 @@ async def test_an_address_that_bounced_is_refused_from_then_on(tmp_path: Path) -
         await postmark.send([mail(address)])
         await postmark.idle()
         [again] = await postmark.send([mail(address, 2)])
-        assert isinstance(again, RejectedRecipient)
-        assert again.bounce is BounceClass.BLOCK
+        assert isinstance(again, NotTried)
+        assert again.listed_for is SuppressionReason.BOUNCE
         assert "ErrorCode 406" in again.reply
         status, dump = await postmark.ask("GET", "/message-streams/outbound/suppressions/dump")
         assert status == 200
@@ -183,7 +185,8 @@ async def test_the_suppressions_api_refuses_as_postmark_does(tmp_path: Path) -> 
         assert isinstance(said, dict)
         assert [entry["Status"] for entry in said["Suppressions"]] == ["Suppressed", "Failed"]
         [outcome] = await postmark.send([mail("ann@gmail.sim.test")])
-        assert isinstance(outcome, RejectedRecipient)
+        assert isinstance(outcome, NotTried)
+        assert outcome.listed_for is None  # switched off by hand, there
 
 
 async def test_credits_and_tokens(tmp_path: Path) -> None:

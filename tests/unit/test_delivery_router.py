@@ -19,6 +19,7 @@ from posthouse.relays.base import (
     Capabilities,
     Gate,
     NotBegun,
+    NotTried,
     Outcome,
     OutcomeUnknown,
     RejectedMessage,
@@ -53,6 +54,7 @@ TOO_FAST = TryLater("421 too fast", retry_after=7.0, slow_relay=True)
 HARMLESS: Sequence[Outcome] = (
     Accepted("id", "250 ok"),
     RejectedRecipient(BounceClass.HARD, "550 5.1.1"),
+    NotTried("422 inactive"),
     RejectedMessage("554"),
     TryLater("450 greylisted", retry_after=600.0),
     OutcomeUnknown("cut"),
@@ -85,7 +87,9 @@ def test_a_relay_that_asks_for_time_gets_it_and_the_next_one_takes_over() -> Non
     assert chosen.choose() is FIRST
 
 
-@pytest.mark.parametrize("at_work", [Accepted("id", "250"), RejectedRecipient(BounceClass.HARD, "550")])
+@pytest.mark.parametrize(
+    "at_work", [Accepted("id", "250"), RejectedRecipient(BounceClass.HARD, "550"), NotTried("422")]
+)
 def test_a_relay_that_took_or_judged_a_mail_of_the_set_is_at_work(at_work: Outcome) -> None:
     chosen, _ = router()
     chosen.learn(FIRST, [TOO_FAST, at_work, TOO_FAST])

@@ -12,10 +12,12 @@ from worker_jobs import NOON, claimed_job
 from posthouse.delivery.verdict import ACCOUNT_RETRY, Backoff, HandedOver, event_of, failed
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.ids import RelayAccount, own_event_id
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     NotBegun,
+    NotTried,
     Outcome,
     OutcomeUnknown,
     RejectedMessage,
@@ -30,6 +32,7 @@ MEANINGS: list[tuple[Outcome, EventType | None]] = [
     (RejectedRecipient(BounceClass.HARD, "550 5.1.1 nobody", 550, "5.1.1"), EventType.BOUNCED),
     (RejectedRecipient(BounceClass.SOFT, "452 4.2.2 full", 452, "4.2.2"), EventType.BOUNCED),
     (RejectedRecipient(BounceClass.BLOCK, "550 5.7.1 no", 550, "5.7.1"), EventType.BOUNCED),
+    (NotTried("422 inactive", SuppressionReason.SPAM), EventType.REJECTED),
     (RejectedMessage("552 5.3.4 too big", 552, "5.3.4"), EventType.REJECTED),
     (TryLater("451 4.3.0 later", smtp_code=451), EventType.DEFERRED),
     (AccountTrouble("535 5.7.8 who?", 535, "5.7.8"), EventType.DEFERRED),
@@ -87,6 +90,16 @@ def test_the_servers_words_and_codes_are_kept() -> None:
     accepted = verdict(Accepted("id-1", "250 2.0.0 ok"))
     assert accepted is not None
     assert (accepted.provider_message_id, accepted.diagnostic) == ("id-1", "250 2.0.0 ok")
+
+
+def test_an_address_on_the_relays_list_goes_on_ours_and_is_no_bounce() -> None:
+    event = verdict(NotTried("422 inactive", SuppressionReason.BOUNCE))
+    assert event is not None
+    assert (event.type, event.bounce, event.mirrored) == (EventType.REJECTED, None, SuppressionReason.BOUNCE)
+    assert event.diagnostic == "422 inactive"
+    unknown = verdict(NotTried("422 inactive"))
+    assert unknown is not None
+    assert unknown.mirrored is None
 
 
 def test_the_same_answer_recorded_again_is_the_same_event() -> None:

@@ -6,6 +6,8 @@ from typing import Final
 
 import msgspec
 
+from posthouse.domain.suppression import SuppressionReason
+
 
 class ReplyClass(StrEnum):
     """See codes.toml."""
@@ -41,10 +43,17 @@ class _Words(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename={"r
     reply_class: ReplyClass
 
 
+class _Listed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: str
+    mirrored: SuppressionReason
+    origin: str | None = None
+
+
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     status: dict[str, ReplyClass]
     code: tuple[Code, ...]
     words: tuple[_Words, ...]
+    listed: tuple[_Listed, ...]
 
 
 _TABLE = msgspec.toml.decode(
@@ -92,3 +101,10 @@ def class_of(words: Said) -> ReplyClass:
             return row.reply_class
     known = CODES.get(words.error_code)
     return known.reply_class if known is not None else ReplyClass.MESSAGE
+
+
+def listed_for(reason: str, origin: str) -> SuppressionReason | None:
+    """What an entry of Postmark's list is on ours; None where it is none of ours."""
+    return next(
+        (row.mirrored for row in _TABLE.listed if row.reason == reason and row.origin in (None, origin)), None
+    )

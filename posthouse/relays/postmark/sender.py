@@ -7,8 +7,8 @@ Postmark has no idempotency key; it can be asked afterwards.
 
 import asyncio
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeGuard, assert_never
 
@@ -26,6 +26,7 @@ from posthouse.relays.base import (
     Capabilities,
     Gate,
     NotBegun,
+    NotTried,
     Outcome,
     OutcomeUnknown,
     RejectedMessage,
@@ -34,6 +35,7 @@ from posthouse.relays.base import (
 )
 from posthouse.relays.http import NoSlot, Slots, clean, retry_after, without_reply
 from posthouse.relays.postmark.account import PostmarkAccount, base_url, headers
+from posthouse.relays.postmark.lists import SuppressionList
 from posthouse.relays.postmark.replies import (
     ReplyClass,
     Said,
@@ -87,6 +89,7 @@ class PostmarkRelay:
         base = base_url(settings)
         self._one_url, self._batch_url = base / "email", base / "email/batch"
         self._headers = headers(settings)
+        self._list = SuppressionList(settings, client)
         self._slots = Slots(settings.max_concurrency, wait=settings.slot_wait)
 
     async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
@@ -111,7 +114,21 @@ class PostmarkRelay:
         for parcel, end in zip(parcels, ended, strict=True):
             places = (mail.place for mail in parcel)
             outcomes |= zip(places, _outcomes_of(end, len(parcel)), strict=True)
+        outcomes |= await self._with_reasons(outcomes, mails)
         return [outcomes[place] for place in range(len(mails))]
+
+    async def _with_reasons(
+        self, outcomes: Mapping[int, Outcome], mails: Sequence[Rendered | RawMail]
+    ) -> dict[int, Outcome]:
+        """Of addresses that Postmark did not try, what they are listed for."""
+        listed = [(place, outcome) for place, outcome in outcomes.items() if isinstance(outcome, NotTried)]
+        if not listed:
+            return {}
+        reasons = await self._list.why([mails[place].recipient for place, _ in listed])
+        return {
+            place: replace(outcome, listed_for=reason)
+            for (place, outcome), reason in zip(listed, reasons, strict=True)
+        }
 
     async def close(self) -> None:
         await self._client.close()
@@ -195,9 +212,7 @@ class PostmarkRelay:
             case ReplyClass.RECIPIENT:
                 return RejectedRecipient(BounceClass.HARD, text)
             case ReplyClass.INACTIVE:
-                # Which of the reasons it was is not said, and an unsubscriber's address is not dead: its
-                # SubscriptionChange, which says, suppresses here what is to be suppressed.
-                return RejectedRecipient(BounceClass.BLOCK, text)
+                return NotTried(text)
             case ReplyClass.MESSAGE:
                 return RejectedMessage(text)
             case ReplyClass.ACCOUNT:
