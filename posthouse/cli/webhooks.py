@@ -187,8 +187,7 @@ async def _remove(call: Call, endpoint: EndpointId) -> None:
 
 async def _enable(call: Call, endpoint: EndpointId) -> None:
     async with _desk(call) as desk:
-        found = await desk.find(endpoint)
-        changes = Changes(found.interest, status=EndpointStatus.ENABLED)
+        changes = Changes(status=EndpointStatus.ENABLED)
         await desk.change(endpoint, changes, SystemClock().now(), "")
 
 

@@ -40,13 +40,23 @@ class Secrets:
 
 
 @dataclass(frozen=True, slots=True)
-class Changes:
-    """None leaves a thing as it is; `interest` is always the whole of it."""
+class OnlyStream:
+    """What an endpoint's stream becomes. `stream` None: both."""
 
-    interest: Interest
+    stream: Stream | None
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """None leaves a thing as it is."""
+
     url: str | None = None
     description: str | None = None
     status: EndpointStatus | None = None
+    names: frozenset[EventName] | None = None
+    stream: OnlyStream | None = None
+    from_domains: frozenset[str] | None = None
+    tags: frozenset[Tag] | None = None
 
 
 _read_tags = msgspec.json.Decoder(list[Tag]).decode
@@ -84,16 +94,20 @@ async def listening(db: Database) -> list[Endpoint]:
 
 async def change(db: Database, endpoint: EndpointId, changes: Changes, now: datetime, why: str) -> bool:
     """Whether it was still there. `why` is kept when this disables it."""
-    interest = _interest_columns(changes.interest)
     changed = await db.execute(
         "change_endpoint",
         endpoint,
         changes.url,
         changes.description,
-        *interest,
+        None if changes.names is None else sorted(changes.names),
+        None if changes.names is None else sorted(types_of(changes.names)),
+        None if changes.stream is None else changes.stream.stream,
+        None if changes.from_domains is None else sorted(changes.from_domains),
+        None if changes.tags is None else msgspec.json.encode(sorted(changes.tags)),
         changes.status,
         now,
         why,
+        changes.stream is not None,
     )
     return changed == 1
 

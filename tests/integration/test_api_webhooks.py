@@ -153,7 +153,7 @@ async def placed(api: ApiHouse, house: OuthookHouse, app: Receiver) -> tuple[str
     webhook = await make(api)
     endpoint = await webhooks.find(api.deps.database, EVERYTHING, EndpointId(UUID(webhook)))
     assert endpoint is not None
-    changes = webhooks.Changes(endpoint.interest, app.url)
+    changes = webhooks.Changes(app.url)
     await webhooks.change(api.deps.database, endpoint.endpoint_id, changes, house.clock.now(), "")
     app.secrets.append(str((await api.call("GET", f"/v1/webhooks/{webhook}")).json()["signing_secret"]))
     app.now = house.clock.now

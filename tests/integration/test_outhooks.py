@@ -1,8 +1,11 @@
 """Outgoing webhooks: events as the house records them, real receivers with every fault, no sleeping."""
 
+import socket
 from datetime import timedelta
 
 import pytest
+from aiohttp import ThreadedResolver
+from aiohttp.abc import ResolveResult
 from outhook_house import RETRIES, OuthookHouse, accepted_mails, happen, outhook_house
 from receiver import drip, huge, receiving, status
 from stored_jobs import Letter, make_today
@@ -160,15 +163,20 @@ async def test_a_redirect_is_not_followed_wherever_it_leads(database: Database) 
         assert "redirects are not followed" in delivery.attempts[0].error
 
 
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "169.254.169.254", "[::1]", "10.0.0.1"])
-async def test_no_connection_goes_to_an_address_that_is_not_public(database: Database, host: str) -> None:
-    """The URL may have been good when it was given: the address that is connected to is checked."""
+@pytest.mark.parametrize(
+    "host", ["localhost", "hooks.example", "127.0.0.1", "169.254.169.254", "[::1]", "10.0.0.1"]
+)
+async def test_no_connection_goes_to_an_address_that_is_not_public(
+    database: Database, host: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The URL may have been good when it was given, and the name lead elsewhere since: the address that is
+    connected to is checked."""
+    monkeypatch.setattr(ThreadedResolver, "resolve", to_metadata)
     async with receiving() as app, outhook_house(database, [app]) as house:
         endpoint = await house.endpoint(app, BOUNCES)
-        interest = endpoint.interest
         url = f"https://{host}:{app.port + 1}/hooks"
         assert await webhooks.change(
-            database, endpoint.endpoint_id, webhooks.Changes(interest, url), house.clock.now(), ""
+            database, endpoint.endpoint_id, webhooks.Changes(url), house.clock.now(), ""
         )
         await happen(database, await accepted_mails(database, 1), EventType.BOUNCED)
         await house.settle()
@@ -176,6 +184,26 @@ async def test_no_connection_goes_to_an_address_that_is_not_public(database: Dat
         (attempt,) = delivery.attempts
         assert attempt.error == "not allowed to connect: its address is not public, or it has no TLS"
         assert delivery.state is DeliveryState.PENDING
+
+
+async def to_metadata(
+    _: ThreadedResolver, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+) -> list[ResolveResult]:
+    """A name server of a stranger."""
+    address = "127.0.0.1" if host == "localhost" else "169.254.169.254"
+    return [ResolveResult(hostname=host, host=address, port=port, family=family, proto=0, flags=0)]
+
+
+async def test_a_name_that_no_resolver_takes_is_a_failure_like_others(database: Database) -> None:
+    async with receiving() as app, outhook_house(database, [app]) as house:
+        endpoint = await house.endpoint(app, BOUNCES)
+        changes = webhooks.Changes(f"https://{'a' * 70}.example/")
+        await webhooks.change(database, endpoint.endpoint_id, changes, house.clock.now(), "")
+        await happen(database, await accepted_mails(database, 1), EventType.BOUNCED)
+        await house.settle()
+        (delivery,) = await house.log(endpoint.endpoint_id)
+        assert delivery.state is DeliveryState.PENDING
+        assert delivery.attempts[0].error
 
 
 async def test_answers_that_never_end_cost_their_time_and_no_memory(database: Database) -> None:
@@ -264,6 +292,11 @@ async def test_a_dead_endpoint_and_a_slow_one_hold_up_nobody(database: Database)
         assert set(good.ids) == set(good.told)
         assert len(good.ids) == events
         assert len(dead.ids) < events / 10, "it is asked one at a time while it fails"
+        counted = house.metrics.registry.get_sample_value
+        assert (counted("posthouse_webhook_deliveries_total", {"result": "retried"}) or 0) > 0
+        errors = {one.url: one.last_error for one in await webhooks.failing(database)}
+        assert errors[dead.url] == "answered 500 Internal Server Error"
+        assert good.url not in errors
 
 
 async def test_a_claim_that_was_never_answered_is_sent_again(database: Database) -> None:

@@ -29,16 +29,16 @@ WHERE ($1::text IS NULL OR stream = $1)
   AND endpoint_id = $4;
 
 -- name: change_endpoint
--- What is null stays as it is. Enabling one forgets why it was disabled and for how long it has failed: else
+-- What is null stays as it is; null is a stream too (both), so $12 says whether that changes. Enabling one forgets why it was disabled and for how long it has failed: else
 -- the next failure would disable it again. One that somebody disables is nobody's trouble any more.
 UPDATE webhook_endpoint
 SET url = coalesce($2, url),
     description = coalesce($3, description),
     event_names = coalesce($4, event_names),
     event_types = coalesce($5, event_types),
-    stream = $6,
-    from_domains = $7,
-    tags = $8,
+    stream = CASE WHEN $12 THEN $6 ELSE stream END,
+    from_domains = coalesce($7, from_domains),
+    tags = coalesce($8, tags),
     status = coalesce($9, status),
     disabled_at = CASE WHEN $9 = 'enabled' THEN NULL WHEN $9 = 'disabled' THEN coalesce(disabled_at, $10) ELSE disabled_at END,
     disabled_reason = CASE WHEN $9 = 'enabled' THEN NULL

@@ -18,7 +18,7 @@ from posthouse.outhooks.desk import Since, Wanted, no_such_webhook
 from posthouse.storage import webhook_deliveries, webhooks
 from posthouse.storage.keys import ApiKey, KeyScope
 from posthouse.storage.webhook_deliveries import Range
-from posthouse.storage.webhooks import Changes, Visible
+from posthouse.storage.webhooks import Changes, OnlyStream, Visible
 from posthouse.telemetry import log
 from posthouse.web.api import webhook_events
 from posthouse.web.api.body import decode, refuse_other_than_json
@@ -110,7 +110,7 @@ def _endpoint_routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
             )
         endpoint = await _seen(deps, key, webhook_id)
         why = f"disabled over the API with the key {key.name}"
-        await deps.webhooks.change(endpoint.endpoint_id, _changes(posted, endpoint, key), deps.now(), why)
+        await deps.webhooks.change(endpoint.endpoint_id, _changes(posted, key), deps.now(), why)
         log.info("webhook_changed", webhook_id=str(endpoint.endpoint_id), by=str(key.api_key_id))
         return ChangedWebhook(id=endpoint.endpoint_id)
 
@@ -241,19 +241,19 @@ def _wanted(posted: PostedWebhook, key: ApiKey) -> Wanted:
     return Wanted(posted.endpoint, posted.description, interest)
 
 
-def _changes(posted: PostedWebhookChange, endpoint: Endpoint, key: ApiKey) -> Changes:
+def _changes(posted: PostedWebhookChange, key: ApiKey) -> Changes:
     if posted.description is not None:
         check_text(posted.description, "/description")
-    old = endpoint.interest
     unset = msgspec.UNSET
-    interest = Interest(
-        old.names if posted.events is None else frozenset(posted.events),
-        old.stream if posted.stream is unset else stream_within(posted.stream, key),
-        old.from_domains if posted.from_domains is unset else domains_within(posted.from_domains, key),
-        old.tags if posted.tags is unset else _tags(posted.tags),
-        old.sandbox,
+    return Changes(
+        url=posted.endpoint,
+        description=posted.description,
+        status=posted.status,
+        names=None if posted.events is None else frozenset(posted.events),
+        stream=None if posted.stream is unset else OnlyStream(stream_within(posted.stream, key)),
+        from_domains=None if posted.from_domains is unset else domains_within(posted.from_domains, key),
+        tags=None if posted.tags is unset else _tags(posted.tags),
     )
-    return Changes(interest, posted.endpoint, posted.description, posted.status)
 
 
 def _tags(posted: list[TagFilter]) -> frozenset[Tag]:
