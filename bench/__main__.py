@@ -6,13 +6,26 @@ import json
 import sys
 from collections.abc import Callable, Coroutine, Mapping
 
-from bench import accept, bounces, events, forgery, fuzz, latency, lists, memory, outhooks, send_path
+from bench import (
+    accept,
+    bounces,
+    events,
+    forgery,
+    fuzz,
+    latency,
+    lists,
+    memory,
+    outhooks,
+    receiver,
+    send_path,
+)
 
 BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]]]] = {
     "accept": accept.bench,
     "accept_batch": accept.bench_batch,
     "send_path": send_path.bench,
     "events": events.bench,
+    "receiver": receiver.bench,
     "bounces": bounces.bench,
     "latency": latency.bench,
     "lists": lists.bench,

@@ -1,19 +1,16 @@
 """accept, accept_batch: durable template mails over HTTP into `posthouse serve api`, load by Debian's wrk."""
 
-import asyncio
-import json
-import shutil
 from pathlib import Path
 
 import aiohttp
 
 from bench.house import BY_SMTP, PORTS, BenchHouse, bench_house, cpu_seconds, make_key, ports
 from bench.latency import until_ready
+from bench.load import WRK, run_wrk
 from bench.seed import make_template
 from posthouse.storage.books import residual
 from posthouse.storage.demo import status_counts
 
-WRK = shutil.which("wrk")
 SCRIPT = Path(__file__).with_name("wrk.lua")
 SECONDS = 20
 CONNECTIONS = 64
@@ -40,10 +37,11 @@ async def _measure(batch: int, connections: int) -> dict[str, object]:
         url = f"http://{house.settings.house.host}:{house.settings.house.api_port}"
         async with house.roles(("api",)) as (api,), aiohttp.ClientSession() as session:
             await until_ready(session, url)
-            await _load(url, key, batch, connections, seconds=2)
+            arguments = [key, str(batch)]
+            await run_wrk(SCRIPT, url, arguments, connections=connections, seconds=2)
             before = await _accepted(house)
             cpu = cpu_seconds(api.pid), cpu_seconds(house.postgres_pid)
-            found = await _load(url, key, batch, connections, seconds=SECONDS)
+            found = await run_wrk(SCRIPT, url, arguments, connections=connections, seconds=SECONDS)
             api_cpu, postgres_cpu = cpu_seconds(api.pid) - cpu[0], cpu_seconds(house.postgres_pid) - cpu[1]
         mails = await _accepted(house) - before
         books = await residual(house.db)
@@ -61,18 +59,3 @@ async def _measure(batch: int, connections: int) -> dict[str, object]:
 
 async def _accepted(house: BenchHouse) -> int:
     return sum((await status_counts(house.db)).values())
-
-
-async def _load(url: str, key: str, batch: int, connections: int, *, seconds: int) -> dict[str, object]:
-    """wrk's own account of a run. Raises RuntimeError when it did not get to its end."""
-    assert WRK is not None
-    arguments = ["-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(SCRIPT), url]
-    process = await asyncio.create_subprocess_exec(
-        WRK, *arguments, "--", key, str(batch), stdout=asyncio.subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    line = next((line for line in output.decode().splitlines() if line.startswith("RESULT ")), None)
-    if line is None:
-        raise RuntimeError(f"wrk ended with exit code {process.returncode}: {output.decode()}")
-    found: dict[str, object] = json.loads(line.removeprefix("RESULT "))
-    return found

@@ -67,7 +67,7 @@ class BenchHouse:
 
 @asynccontextmanager
 async def bench_house(marketing: str, ports: Mapping[str, int]) -> AsyncIterator[BenchHouse]:
-    """`marketing`: how its relay is reached (BY_SMTP, BY_SENDGRID). 45 day partitions stand."""
+    """`marketing`: how its relay is reached (BY_SMTP, BY_SENDGRID, BY_SES). 45 day partitions stand."""
     folder = Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
     os.chmod(folder, 0o755)
     (folder / "posthouse.toml").write_text((CONFIGURATION + marketing).format(folder=folder, **ports))
@@ -153,6 +153,14 @@ BY_SENDGRID = """kind = "sendgrid"
 base_url = "http://127.0.0.1:{mk}"
 api_key_file = "{folder}/simulator/mk.key"
 webhook_key_file = "{folder}/simulator/mk.pub"
+"""
+
+BY_SES = """kind = "ses"
+region = "eu-west-1"
+base_url = "http://127.0.0.1:{mk}"
+access_key_id = "AKIABENCH"
+secret_access_key_file = "{folder}/simulator/mk.key"
+topic_arns = ["arn:aws:sns:eu-west-1:123456789012:mk"]
 """
 
 PORTS = ("api", "track", "processor", "one", "two", "tx", "mk")

@@ -36,7 +36,7 @@ from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.marks import with_marks
 from posthouse.web.api.problems import on_bug, on_house_error, on_http_error
 from posthouse.web.reference.routes import routes as reference_routes
-from posthouse.web.short_way import with_short_way
+from posthouse.web.short_way import Route, with_short_way
 from posthouse.web.unread import with_unread_taken
 
 DRAIN_SECONDS = 10
@@ -57,9 +57,10 @@ def build_api(deps: ApiDeps) -> ASGIApp:
         logging_config=None,  # the house's own: the framework's would write what is not redacted
         request_max_body_size=None,  # `Bodies` bounds them, and answers in our words
     )
-    posts = {
+    posts: dict[str, Route] = {
         "/v1/emails": partial(sending.send_one, deps),
         "/v1/emails/batch": partial(batch.send_batch, deps),
+        **webhooks.short_ways(deps),
     }
     return with_marks(with_unread_taken(with_short_way(framework, posts)))
 

@@ -1,4 +1,4 @@
-"""The way of the two routes that carry the load, around the framework.
+"""The way of the routes that carry the load, around the framework.
 
 Its routing, its signatures and its response objects cost an accepted mail 45 of 165 us, more than storing it.
 All else goes the framework's way; what a route answers is the same on both.

@@ -1,5 +1,6 @@
 """POST /hooks/{relay}/{account}: what relays tell us. The bytes go on as they came, for their signature."""
 
+from functools import partial
 from http import HTTPStatus
 from typing import assert_never
 
@@ -14,19 +15,33 @@ from posthouse.relays.base import RawCallback
 from posthouse.telemetry import log
 from posthouse.web.api.deps import ApiDeps
 from posthouse.web.api.problems import ApiRequest, HttpError
+from posthouse.web.short_way import Route
 
 
 def routes(deps: ApiDeps) -> list[HTTPRouteHandler]:
     @post("/hooks/{relay:str}/{account:str}", status_code=HTTPStatus.OK)
     async def receive(request: ApiRequest, relay: FromPath[str], account: FromPath[str]) -> Response[bytes]:
-        async with deps.bodies.read(request) as body:
-            callback = RawCallback(relay, RelayAccount(account), dict(request.headers.items()), body)
-            received = await deps.receiver.receive(callback)
-        _count(deps, callback, received)
-        return _answer(received)
+        return await _receive(deps, relay, RelayAccount(account), request)
 
     _begin_counting(deps)
     return [receive]
+
+
+def short_ways(deps: ApiDeps) -> dict[str, Route]:
+    """The same for each account that there is, by its path: a relay that posts one event in a call makes as
+    many calls as there are events."""
+    return {
+        f"/hooks/{relay}/{account}": partial(_receive, deps, relay, account)
+        for relay, account in deps.receiver.accounts
+    }
+
+
+async def _receive(deps: ApiDeps, relay: str, account: RelayAccount, request: ApiRequest) -> Response[bytes]:
+    async with deps.bodies.read(request) as body:
+        callback = RawCallback(relay, account, dict(request.headers.items()), body)
+        received = await deps.receiver.receive(callback)
+    _count(deps, callback, received)
+    return _answer(received)
 
 
 def _begin_counting(deps: ApiDeps) -> None:

@@ -22,7 +22,7 @@ class FakeSes(FakeHttpRelay):
         return [recipient_of(request)]
 
     def answer(self, request: Request, faults: list[Fault | None], taken: int) -> bytes:
-        return answer_to(faults[0], taken)
+        return answer_to(faults[0], taken, recipient_of(request))
 
     def aside(self, request: Request) -> bytes | None:
         if request.path != "/v2/email/account":
@@ -57,12 +57,13 @@ def error(name: str, message: str) -> tuple[bytes, str]:
     return json.dumps({"message": message}).encode(), f"x-amzn-ErrorType: {name}:http://internal.amazon.com/"
 
 
-def answer_to(fault: Fault | None, number: int) -> bytes:
+def answer_to(fault: Fault | None, number: int, recipient: str) -> bytes:
     match fault:
         case None:
             return http("200 OK", json.dumps({"MessageId": f"0100-{number}-000000"}).encode())
         case Fault.REJECT_RECIPIENT:
-            return http("400 Bad Request", *error("MessageRejected", "Address blacklisted."))
+            message = f"Invalid email address<{recipient}>."
+            return http("400 Bad Request", *error("BadRequestException", message))
         case Fault.REJECT_MESSAGE:
             return http("400 Bad Request", *error("BadRequestException", "Message length is too long."))
         case Fault.TROUBLE:

@@ -21,12 +21,14 @@ from posthouse.domain.event import BounceClass
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
 from posthouse.domain.message import Addressing, Mailbox, RawMail, Rendered
 from posthouse.domain.stream import Stream
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.net.client import ClientLimits, HttpClient
 from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
     NotBegun,
+    NotTried,
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
@@ -224,8 +226,8 @@ async def test_the_request_says_all_of_the_mail(harness: SesHarness) -> None:
         ("400 Bad", "ThrottlingException", "Rate exceeded", TryLater),
         ("400 Bad", "LimitExceededException", "Too many instances", TryLater),
         ("400 Bad", "MessageRejected", "Email address is not verified. x@shop.example", AccountTrouble),
-        ("400 Bad", "MessageRejected", "Address blacklisted.", RejectedRecipient),
-        ("400 Bad", "MessageRejected", "Address is on the suppression list", RejectedRecipient),
+        ("400 Bad", "MessageRejected", "Address blacklisted.", NotTried),
+        ("400 Bad", "MessageRejected", "Address is on the suppression list", NotTried),
         ("400 Bad", "MessageRejected", "Message contains illegal content", RejectedMessage),
         ("400 Bad", "MailFromDomainNotVerifiedException", "not configured", AccountTrouble),
         ("400 Bad", "AccountSuspendedException", "The account's ability to send is lost", AccountTrouble),
@@ -276,11 +278,16 @@ async def test_a_used_up_day_waits_and_a_wrong_clock_is_named(harness: SesHarnes
     assert "clock" in clock.reply
 
 
-async def test_a_list_of_ses_suppresses_the_address(harness: SesHarness) -> None:
+async def test_only_an_address_that_is_none_bounces_and_a_listed_one_was_not_tried(
+    harness: SesHarness,
+) -> None:
     harness.script("gone@example.org", Fault.REJECT_RECIPIENT)
-    outcome = await send_one(harness.relay(), raw(Letter("gone@example.org")))
-    assert isinstance(outcome, RejectedRecipient)
-    assert outcome.bounce is BounceClass.HARD
+    harness.answer_with("ann@example.org", http("400 Bad", *error("MessageRejected", "Address blacklisted.")))
+    gone, listed = await send(harness.relay(), [raw(Letter("gone@example.org")), raw(Letter())])
+    assert isinstance(gone, RejectedRecipient)
+    assert gone.bounce is BounceClass.HARD
+    assert isinstance(listed, NotTried)
+    assert listed.listed_for is SuppressionReason.BOUNCE
 
 
 async def test_an_echoed_token_is_not_stored(harness: SesHarness) -> None:

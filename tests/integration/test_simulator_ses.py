@@ -18,8 +18,10 @@ from simulator_house import PATIENCE, Entry
 
 from posthouse.app.vendors.ses import SesVendor
 from posthouse.cli.demo.houses import free_ports
+from posthouse.cli.doctor.check import State
+from posthouse.cli.doctor.relays import relay_check
 from posthouse.clock import Clock, ManualClock, SystemClock
-from posthouse.config import SesAccountSettings
+from posthouse.config import SesAccountSettings, settings_from
 from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
 from posthouse.domain.message import RawMail
@@ -301,3 +303,40 @@ async def test_events_wait_in_a_queue_until_they_are_stored(tmp_path: Path) -> N
         events = await ses.events(12)
         assert len({event.event_id for event in events}) == 12, "each once, since each was deleted"
         await source.close()
+
+
+async def test_the_doctor_asks_ses_who_we_are_and_what_we_may_send(tmp_path: Path) -> None:
+    async with simulated(tmp_path, max_24_hour_send=1, max_send_rate=500.0) as ses:
+        table = {**msgspec.to_builtins(ses.vendor.table), "kind": "ses"}
+        other = {
+            "from_domains": ["b.example"],
+            "tracking_url": "http://b.example",
+            "bounce_domain": "c.example",
+        }
+        mine = {
+            "from_domains": ["a.example"],
+            "tracking_url": "http://a.example",
+            "bounce_domain": "d.example",
+        }
+        settings = settings_from(
+            {
+                "streams": {
+                    "transactional": {"relays": [NAME], **mine},
+                    "marketing": {"relays": ["x"], **other},
+                },
+                "relays": {NAME: table, "x": {"kind": "smtp", "host": "x.example"}},
+            },
+            "a test",
+        )
+        well = await relay_check(settings, NAME)
+        assert (well.state, well.found) == (
+            State.OK,
+            f"{ses.vendor.server} lets us in; 500 mails a second, 0 sent in 24 hours (limit: 1)",
+        )
+        await ses.send(mail("ok-ann@gmail.sim.test"))
+        assert (await relay_check(settings, NAME)).state is State.WARNING
+        (tmp_path / "ses.key").write_text("another\n")
+        wrong = await relay_check(settings, NAME)
+        assert wrong.state is State.FAILED
+        assert "SignatureDoesNotMatch" in wrong.found
+        assert "[relays.ses]" in wrong.todo

@@ -18,6 +18,7 @@ from posthouse.relays.base import CallbackReader, CallbackSource, Capabilities, 
 from posthouse.relays.ses import sender
 from posthouse.relays.ses.api import AwsApi, CredentialSource, Endpoint, endpoint
 from posthouse.relays.ses.callbacks import SesCallbacks
+from posthouse.relays.ses.quota import AccountState, NoState, ask_account
 from posthouse.relays.ses.sigv4 import Credentials, Scope
 from posthouse.relays.ses.sns import topic_of
 from posthouse.relays.ses.sns_web import AllowedTopic, SnsHttp
@@ -53,8 +54,15 @@ class SesVendor:
             capabilities=self.capabilities,
             max_concurrency=self.table.max_concurrency,
         )
-        client = http_client(self.server, simulated=self.table.simulator)
-        return sender.SesRelay(account, AwsApi(client, self._credentials(), clock), clock)
+        return sender.SesRelay(account, self._api(clock), clock)
+
+    async def state(self, clock: Clock) -> AccountState | NoState:
+        """What SES says of the account now: the one question that mails nobody. Raises Misconfigured."""
+        api = self._api(clock)
+        try:
+            return await ask_account(api, self._endpoint(self.server, "ses", "base_url"))
+        finally:
+            await api.close()
 
     def reader(self, clock: Clock) -> CallbackReader | None:
         topics = [topic_of(arn, f"relays.{self.name}.topic_arns") for arn in self.table.topic_arns]
@@ -101,6 +109,10 @@ class SesVendor:
 
     def lacks_simulator_keys(self) -> bool:
         return keys.to_come(self.table.simulator, self.table.secret_access_key_file)
+
+    def _api(self, clock: Clock) -> AwsApi:
+        client = http_client(self.server, simulated=self.table.simulator)
+        return AwsApi(client, self._credentials(), clock)
 
     def _endpoint(self, url: str, service: str, setting: str) -> Endpoint:
         return endpoint(url, Scope(self.table.region, service), f"relays.{self.name}.{setting}")

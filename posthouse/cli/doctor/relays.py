@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from posthouse.app.adapters import vendor_account
 from posthouse.app.vendors.base import VendorAccount
+from posthouse.app.vendors.ses import SesVendor
 from posthouse.app.vendors.smtp import SmtpVendor
 from posthouse.cli.doctor.check import Check, failed, ok, warning
 from posthouse.clock import SystemClock
@@ -16,6 +17,7 @@ from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
 from posthouse.relays.base import AccountTrouble, CannotTell, Inquiry
+from posthouse.relays.ses.quota import NoState
 from posthouse.relays.smtp_account import SmtpAccount
 from posthouse.relays.smtp_connect import ConnectFailed, connect, tls_context
 
@@ -32,6 +34,8 @@ async def relay_check(settings: Settings, account: RelayAccount) -> Check:
     vendor = vendor_account(account, settings)
     try:
         async with asyncio.timeout(_WITHIN):
+            if isinstance(vendor, SesVendor) and not vendor.lacks_simulator_keys():
+                return await _ses(name, vendor)
             found = await (_smtp(vendor.account()) if isinstance(vendor, SmtpVendor) else _http(vendor))
             trouble = await _trouble_with_asking(vendor)
     except Misconfigured as error:
@@ -83,6 +87,27 @@ async def _trouble_with_asking(vendor: VendorAccount) -> str | None:
     finally:
         await inquirer.close()
     return answer.reason if isinstance(answer, CannotTell) else None
+
+
+async def _ses(name: str, vendor: SesVendor) -> Check:
+    """SES can be asked who we are and what we may send."""
+    _refuse_without_keys(vendor)
+    state = await vendor.state(SystemClock())
+    if isinstance(state, NoState):
+        refused = f"{vendor.server}: {state.reason}"
+        if state.status is None:
+            return failed(name, refused, _UNREACHED)
+        return failed(
+            name, refused, f"Look at the keys in [relays.{vendor.name}], and at this machine's clock."
+        )
+    quota = state.send_quota
+    found = f"{vendor.server} lets us in; {quota.words}"
+    concerns = "; ".join(state.concerns())
+    return (
+        warning(name, f"{found}. {concerns}", "Look at SES's account dashboard.")
+        if concerns
+        else ok(name, found)
+    )
 
 
 def _refuse_without_keys(vendor: VendorAccount) -> None:

@@ -9,10 +9,12 @@ from typing import Final, assert_never
 import msgspec
 
 from posthouse.domain.event import BounceClass
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.net.client import Reply
 from posthouse.relays.base import (
     Accepted,
     AccountTrouble,
+    NotTried,
     Outcome,
     OutcomeUnknown,
     RejectedMessage,
@@ -33,6 +35,7 @@ class Meaning(StrEnum):
     QUOTA = "quota"
     ACCOUNT = "account"
     CLOCK = "clock"
+    LISTED = "listed"
     RECIPIENT = "recipient"
     MESSAGE = "message"
     LATER = "later"
@@ -112,6 +115,8 @@ def outcome_of(reply: Reply, said: Failure, recipient: str, now: datetime) -> Ou
             return AccountTrouble(words)
         case Meaning.CLOCK:
             return AccountTrouble(words + _CLOCK)
+        case Meaning.LISTED:
+            return NotTried(words, SuppressionReason.BOUNCE)
         case Meaning.RECIPIENT:
             return RejectedRecipient(BounceClass.HARD, words)
         case Meaning.MESSAGE:

@@ -28,7 +28,7 @@ from posthouse.relays.base import (
 from posthouse.relays.http import NoSlot, Slots, each, without_reply
 from posthouse.relays.ses.api import AwsApi, Endpoint
 from posthouse.relays.ses.pace import MOST_WAIT, Pace
-from posthouse.relays.ses.quota import account_state
+from posthouse.relays.ses.quota import NoState, ask_account
 from posthouse.relays.ses.replies import Failure, accepted, failure, outcome_of
 from posthouse.relays.ses.request import MAX_MESSAGE_BYTES, CannotExpress, request_body
 from posthouse.telemetry import log
@@ -80,7 +80,6 @@ class SesRelay:
         self._api = api
         self._clock = clock
         self._send_url = settings.endpoint.url / "v2/email/outbound-emails"
-        self._account_url = settings.endpoint.url / "v2/email/account"
         self._slots = Slots(settings.max_concurrency, wait=settings.slot_wait)
         self._pace = Pace()
         self._asked_at = float("-inf")
@@ -143,15 +142,13 @@ class SesRelay:
 
     async def _learn_quota(self) -> None:
         try:
-            answer = await self._api.get(self._settings.endpoint, self._account_url)
+            state = await ask_account(self._api, self._settings.endpoint)
         except Misconfigured:
             return  # the mails say so
-        if not isinstance(answer, Reply) or answer.status != 200:
-            said = failure(answer).error if isinstance(answer, Reply) else type(answer).__name__
-            log.warning("SES does not say what the account may send", relay=self.account, reason=said)
-            return
-        state = account_state(answer.body)
-        if state is None:
+        if isinstance(state, NoState):
+            log.warning(
+                "SES does not say what the account may send", relay=self.account, reason=state.reason[:300]
+            )
             return
         self._pace.allow(state.send_quota.max_send_rate)
         for concern in state.concerns():
