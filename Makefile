@@ -35,9 +35,11 @@ docs: setup  ## write what docs/ says of settings and states from the code
 bench: setup  ## the benchmarks; one JSON line each
 	@$(BIN)/python -m bench
 
-lock: setup  ## resolve pyproject.toml into requirements.lock again (needs uv)
+lock: setup  ## resolve pyproject.toml into requirements.lock again (needs uv), and what an image needs of it
 	uv pip compile --universal --python-version 3.11 --generate-hashes --extra dev pyproject.toml \
 	  -o requirements.lock --no-header --no-annotate --no-emit-index-url
+	uv pip compile --universal --python-version 3.11 --generate-hashes --constraint requirements.lock pyproject.toml \
+	  -o deploy/requirements.lock --no-header --no-annotate --no-emit-index-url
 
 clean:  ## remove the virtual environment and the data folder
 	rm -rf .venv .posthouse
