@@ -15,6 +15,7 @@ from posthouse.cli.call import MOMENTS, Call, call_of, cell, in_utc, moment, run
 from posthouse.cli.decode import decode
 from posthouse.cli.reach import reached
 from posthouse.clock import SystemClock
+from posthouse.domain.address import parse_domain
 from posthouse.domain.errors import InvalidInput
 from posthouse.domain.ids import EndpointId, NoticeId
 from posthouse.domain.stream import Stream
@@ -55,6 +56,9 @@ def add(
     ] = None,
     description: Annotated[str, typer.Option(help="What it is for, in your words.")] = "",
     stream: Annotated[Stream | None, typer.Option(help="Only about mail of this stream.")] = None,
+    from_domain: Annotated[
+        list[str] | None, typer.Option(help="Only about mail from this domain; may be given several times.")
+    ] = None,
     tag: Annotated[
         list[str] | None,
         typer.Option(help="Only about mail with this tag, as NAME=VALUE; may be given several times."),
@@ -64,7 +68,11 @@ def add(
     """Make a webhook, and show the secret that its receiver verifies with."""
     call = call_of(context)
     interest = Interest(
-        frozenset(event or EventName), stream, tags=frozenset(map(_tag, tag or [])), sandbox=test
+        frozenset(event or EventName),
+        stream,
+        frozenset(map(parse_domain, from_domain or [])),
+        frozenset(map(_tag, tag or [])),
+        test,
     )
     made, secret = run(_add(call, Wanted(url, description, interest)))
     call.answer(

@@ -26,20 +26,21 @@ _read_metadata = msgspec.json.Decoder(dict[str, str]).decode
 
 #: SES's words for what a bounce is, which are Resend's too. A block is no fault of the address, but this mail
 #: will not arrive.
-_BOUNCE_TYPES: Final = {
+_BOUNCE_TYPES: Final[Mapping[str, tuple[str, str]]] = {
     BounceClass.HARD: ("Permanent", "General"),
     BounceClass.SOFT: ("Transient", "General"),
     BounceClass.BLOCK: ("Permanent", "ContentRejected"),
 }
+_UNDETERMINED: Final = ("Undetermined", "Undetermined")
 
 
 class Bounce(msgspec.Struct, frozen=True, rename="camel"):
-    """`class` is ours: hard, soft or block."""
+    """`class` is ours: hard, soft or block; null where nobody knows."""
 
     type: str
     sub_type: str
     message: str
-    bounce_class: str = msgspec.field(name="class")
+    bounce_class: str | None = msgspec.field(name="class")
     smtp_code: int | None = msgspec.field(name="smtp_code")
     enhanced_code: str | None = msgspec.field(name="enhanced_code")
 
@@ -161,9 +162,8 @@ def _data(name: EventName, event: WaitingEvent) -> Data:
 
 
 def _bounce(event: WaitingEvent) -> Bounce:
-    bounce_class = BounceClass(event.bounce_class or BounceClass.SOFT)
-    kind, sub_type = _BOUNCE_TYPES[bounce_class]
-    return Bounce(kind, sub_type, _words(event), bounce_class, event.smtp_code, event.enhanced_code)
+    kind, sub_type = _BOUNCE_TYPES.get(event.bounce_class or "", _UNDETERMINED)
+    return Bounce(kind, sub_type, _words(event), event.bounce_class, event.smtp_code, event.enhanced_code)
 
 
 def _click(event: WaitingEvent) -> Clicked:

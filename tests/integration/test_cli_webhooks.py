@@ -31,11 +31,12 @@ async def test_added_listed_rotated_and_removed(shell: Shell) -> None:
     made = await added(
         shell,
         *("--event", "email.bounced", "--event", "email.sent", "--stream", "marketing"),
-        *("--tag", "kind=receipt", "--description", "orders"),
+        *("--tag", "kind=receipt", "--description", "orders", "--from-domain", "News.Shop.example"),
     )
     assert str(made["signing_secret"]).startswith("whsec_")
     (one,) = await listed(shell)
     assert (one["events"], one["stream"]) == (["email.bounced", "email.sent"], "marketing")
+    assert one["from_domains"] == ["news.shop.example"]
     assert one["tags"] == [{"name": "kind", "value": "receipt"}]
     assert "signing_secret" not in one
     webhook = str(made["id"])

@@ -89,9 +89,16 @@ def test_tags_and_metadata_are_told_as_resend_tells_tags() -> None:
 
 
 @pytest.mark.parametrize(
-    ("bounce_class", "kind"), [("hard", "Permanent"), ("soft", "Transient"), ("block", "Permanent")]
+    ("bounce_class", "kind"),
+    [
+        ("hard", "Permanent"),
+        ("soft", "Transient"),
+        ("block", "Permanent"),
+        (None, "Undetermined"),
+        ("of a newer version", "Undetermined"),
+    ],
 )
-def test_bounces(bounce_class: str, kind: str) -> None:
+def test_bounces(bounce_class: str | None, kind: str) -> None:
     event = replace(EVENT, type="bounced", bounce_class=bounce_class, diagnostic="x" * 5000)
     bounce = msgspec.convert(data_of(body_of(EventName.BOUNCED, event))["bounce"], dict[str, object])
     assert (bounce["type"], bounce["class"]) == (kind, bounce_class)

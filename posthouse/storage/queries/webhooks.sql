@@ -30,7 +30,7 @@ WHERE ($1::text IS NULL OR stream = $1)
 
 -- name: change_endpoint
 -- What is null stays as it is; null is a stream too (both), so $12 says whether that changes. Enabling one forgets why it was disabled and for how long it has failed: else
--- the next failure would disable it again. One that somebody disables is nobody's trouble any more.
+-- the next failure would disable it again. A pause was asked for by the old URL. One that somebody disables is nobody's trouble any more.
 UPDATE webhook_endpoint
 SET url = coalesce($2, url),
     description = coalesce($3, description),
@@ -44,7 +44,8 @@ SET url = coalesce($2, url),
     disabled_reason = CASE WHEN $9 = 'enabled' THEN NULL
                            WHEN $9 = 'disabled' THEN coalesce(disabled_reason, $11) ELSE disabled_reason END,
     failing_since = CASE WHEN $9 <> status THEN NULL ELSE failing_since END,
-    not_before = CASE WHEN $9 = 'enabled' AND status = 'disabled' THEN '-infinity' ELSE not_before END
+    not_before = CASE WHEN $2 IS NOT NULL OR ($9 = 'enabled' AND status = 'disabled') THEN '-infinity'
+                      ELSE not_before END
 WHERE endpoint_id = $1;
 
 -- name: delete_endpoint
