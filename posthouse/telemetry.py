@@ -121,6 +121,12 @@ class Metrics:
             ["result"],
             registry=self.registry,
         )
+        self.inquiries = Counter(
+            "posthouse_inquiries",
+            "Answers of relays that were asked about mail in doubt.",
+            ["account", "answer"],
+            registry=self.registry,
+        )
         self.dead_letters = Counter(
             "posthouse_dead_letters",
             "What could not be processed, set aside with its reason.",

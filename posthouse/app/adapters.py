@@ -27,7 +27,7 @@ from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
 from posthouse.ingest.bounce_reader import BounceMails
 from posthouse.keyring import Keyring
-from posthouse.relays.base import CallbackReader, CallbackSource, Capabilities, Inquirer, Relay
+from posthouse.relays.base import Answer, CallbackReader, CallbackSource, Capabilities, Inquirer, Relay
 from posthouse.relays.sandbox import SandboxCallbacks
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
 from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
@@ -37,6 +37,7 @@ from posthouse.simulator.settings import SimulatorSettings
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
 from posthouse.status.asking import Asking
 from posthouse.status.doubts import DoubtRule
+from posthouse.telemetry import Metrics
 
 
 def vendor_account(account: RelayAccount, settings: Settings) -> VendorAccount:
@@ -86,15 +87,19 @@ def build_inquirers(settings: Settings, clock: Clock) -> dict[RelayAccount, Inqu
     return {inquirer.account: inquirer for inquirer in made if inquirer is not None}
 
 
-def asking(settings: Settings, inquirers: Mapping[RelayAccount, Inquirer]) -> Asking:
+def asking(settings: Settings, inquirers: Mapping[RelayAccount, Inquirer], metrics: Metrics) -> Asking:
     """Whose doubts are asked about: those of streams with a relay that can be asked."""
+
+    def heard(account: RelayAccount, answer: Answer) -> None:
+        metrics.inquiries.labels(account, type(answer).__name__).inc()
+
     relays = {
         name: tuple(stream.relays)
         for name, stream in settings.streams.items()
         if any(account in inquirers for account in stream.relays)
     }
     domains = {name: message_id_domain(stream) for name, stream in settings.streams.items()}
-    return Asking(inquirers, relays, lambda job_id, stream: message_id(job_id, domains[stream]))
+    return Asking(inquirers, relays, lambda job_id, stream: message_id(job_id, domains[stream]), heard)
 
 
 def build_inbox_readers(

@@ -262,7 +262,7 @@ async def run_processor(settings: Settings, stop: asyncio.Event) -> None:
         inquirers = build_inquirers(settings, house.clock)
         for inquirer in inquirers.values():
             stack.push_async_callback(inquirer.close)
-        asks, rules = asking(settings, inquirers), doubt_rules(settings)
+        asks, rules = asking(settings, inquirers, house.metrics), doubt_rules(settings)
 
         def read(callback: RawCallback) -> Normalized | Refused:
             reader = readers.get((callback.relay, callback.account))

@@ -27,6 +27,10 @@ class Learned:
     since: datetime  # the doubt's beginning
 
 
+def _unheard(account: RelayAccount, answer: Answer) -> None:
+    """Nobody counts."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asking:
     """Who can be asked. Of a stream with one that can, `relays` has all accounts: a mail whose worker died
@@ -35,6 +39,8 @@ class Asking:
     inquirers: Mapping[RelayAccount, Inquirer]
     relays: Mapping[Stream, Sequence[RelayAccount]]
     message_id: Callable[[JobId, Stream], str]
+    #: Told of each answer of a relay that was asked.
+    heard: Callable[[RelayAccount, Answer], None] = _unheard
 
     @property
     def streams(self) -> list[Stream]:
@@ -51,6 +57,8 @@ class Asking:
         for (account, about), told in zip(wanted.items(), said, strict=True):
             for doubt, answer in zip(about, told, strict=True):
                 answers[doubt.job_id][account] = answer
+                if account in self.inquirers:
+                    self.heard(account, answer)
         return {(d.job_id, d.attempt): _together(answers[d.job_id], d.since) for d in doubts}
 
     def _accounts(self, doubt: Askable) -> Sequence[RelayAccount]:

@@ -89,8 +89,9 @@ def _by_answer(doubt: Doubt, learned: Learned, now: datetime, rule: DoubtRule) -
             return _was_taken(doubt, now, learned.account, provider_message_id)
         case WasNotTaken(reason):
             return _again_unless_cancelled(doubt, now, reason)
-        case CannotTell():
-            return _by_silence(doubt, now, rule, held_out=now >= learned.since + DOUBT_ENDS_AFTER)
+        case CannotTell(reason):
+            held_out = now >= learned.since + DOUBT_ENDS_AFTER
+            return _by_silence(doubt, now, rule, held_out=held_out, asked=f" (asked: {reason})")
         case _:
             assert_never(answer)
 
@@ -114,19 +115,19 @@ def _rule(doubt: Doubt, rules: Mapping[Stream, DoubtRule]) -> DoubtRule:
     return _SANDBOX_RULE if doubt.sandbox else rules[Stream(doubt.stream)]
 
 
-def _by_silence(doubt: Doubt, now: datetime, rule: DoubtRule, *, held_out: bool) -> Event | None:
+def _by_silence(
+    doubt: Doubt, now: datetime, rule: DoubtRule, *, held_out: bool, asked: str = ""
+) -> Event | None:
     """How silence ends a doubt; None: it does not, and the doubt is held for the operator, unless it was
-    held for as long as can be."""
+    held for as long as can be. `asked`: what a relay said that could not tell, in brackets."""
     if rule.silence_means_not_taken:
-        return _again_unless_cancelled(
-            doubt, now, "the relay reports each mail it takes and did not report this one"
-        )
+        why = "the relay reports each mail it takes and did not report this one"
+        return _again_unless_cancelled(doubt, now, f"{why}{asked}")
     if rule.repeat:
-        return _again_unless_cancelled(doubt, now, "the outcome stayed unknown")
+        return _again_unless_cancelled(doubt, now, f"the outcome stayed unknown{asked}")
     if held_out:
-        return house_event(
-            doubt.job_id, doubt.attempt, EventType.FAILED, now, "the outcome never became known"
-        )
+        why = f"the outcome never became known{asked}"
+        return house_event(doubt.job_id, doubt.attempt, EventType.FAILED, now, why)
     return None
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import hashlib
 import io
+import itertools
 import random
 import secrets
 import socket
@@ -93,6 +94,9 @@ class Answer:
         return errors[0]["pointer"]
 
 
+_calls = itertools.count()
+
+
 class SignedByLength:
     """A relay's way back, as simple as can be: its signature is the length of the body."""
 
@@ -101,6 +105,10 @@ class SignedByLength:
 
     def verify(self, callback: RawCallback) -> bool:
         return callback.headers.get("x-signature") == str(len(callback.body))
+
+    def token(self, callback: RawCallback) -> str:
+        """One of its own for each call, unless it brings one."""
+        return callback.headers.get("x-token") or str(next(_calls))
 
     def parse(self, callback: RawCallback) -> tuple[list[object], list[object]]:
         raise NotImplementedError("the receiver never parses")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest_asyncio
-from api_house import ApiHouse, running_api
+from api_house import Answer, ApiHouse, running_api
 
 from posthouse.domain.ids import AddressKey
 from posthouse.storage.db import Database
@@ -172,6 +172,18 @@ async def test_a_list_is_asked_for_properly(api: ApiHouse) -> None:
         answer = await api.call("GET", f"/v1/suppressions?{query}")
         assert (query, answer.status) in ((query, 400), (query, 422))
         assert answer.json()["detail"]
+
+
+async def test_a_callback_with_anothers_signature_is_refused_for_good(api: ApiHouse) -> None:
+    path = "/hooks/sendgrid/mail-one"
+
+    async def said(body: bytes) -> Answer:
+        return await api.call("POST", path, raw=body, headers={"X-Signature": "9", "X-Token": "one"})
+
+    assert [(await said(b"delivered")).status for _ in range(2)] == [200, 200]
+    forged = await said(b"bounced!!")
+    assert (forged.status, forged.code) == (406, "replayed_signature")
+    assert [callback.body for callback in api.inbox.callbacks] == [b"delivered"]
 
 
 async def test_callbacks_are_stored_before_they_are_answered(api: ApiHouse) -> None:

@@ -1,6 +1,7 @@
 """Doubts that a relay can be asked about: asked first, outside of transactions, then settled by the rules."""
 
 import asyncio
+import dataclasses
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -99,7 +100,10 @@ async def settle(desk: Desk, asks: Asking, clock: ManualClock, rule: DoubtRule =
 async def test_what_the_relay_has_is_sent_with_its_id(desk: Desk, clock: ManualClock) -> None:
     held = await doubtful(desk)
     relay = Relay(ONE, always(TAKEN))
-    assert await settle(desk, who(relay), clock) == 1
+    heard: list[tuple[RelayAccount, Answer]] = []
+    asks = dataclasses.replace(who(relay), heard=lambda account, answer: heard.append((account, answer)))
+    assert await settle(desk, asks, clock) == 1
+    assert heard == [(ONE, TAKEN)]
     job = await desk.job(held)
     assert (job.status, job.relay, job.provider_message_id) == (Status.SENT, "one", "theirs")
     last = (await desk.eyes.events(held.job_id))[-1]
@@ -149,7 +153,8 @@ async def test_where_the_relay_cannot_tell_silence_decides(desk: Desk, clock: Ma
     held = await doubtful(desk)
     assert await settle(desk, who(Relay(ONE, always(DUNNO))), clock, REPEAT) == 1
     assert (await desk.job(held)).status is Status.PENDING
-    assert (await desk.eyes.events(held.job_id))[-1].reason == "the outcome stayed unknown: sent again"
+    last = (await desk.eyes.events(held.job_id))[-1]
+    assert last.reason == "the outcome stayed unknown (asked: too early): sent again"
 
 
 async def test_a_held_doubt_is_asked_about_again_until_its_time_is_up(desk: Desk, clock: ManualClock) -> None:
@@ -167,7 +172,8 @@ async def test_a_held_doubt_is_asked_about_again_until_its_time_is_up(desk: Desk
     clock.advance(timedelta(days=7, minutes=1).total_seconds())
     assert await settle(desk, asks, clock) == 1
     assert (await desk.job(held)).status is Status.FAILED
-    assert (await desk.eyes.events(held.job_id))[-1].reason == "the outcome never became known"
+    last = (await desk.eyes.events(held.job_id))[-1]
+    assert last.reason == "the outcome never became known (asked: too early)"
     assert await residual(desk.db) == []
 
 
