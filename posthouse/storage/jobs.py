@@ -119,11 +119,11 @@ async def claim_queued(
     rows = await db.fetch_into(
         _picked,
         "claim_queued",
-        [record.job_id for record in records],
-        [record.attempt for record in records],
         stream.value,
         worker,
         Status.QUEUED.value,
+        [record.job_id for record in records],
+        [record.attempt for record in records],
     )
     return [row.job for row in rows if row.job is not None], {row.job_id for row in rows}
 

@@ -12,6 +12,14 @@ says for which numbers, and `{limit}` stands for each of them, in the name too:
     -- name: claim_{limit}
     -- for limit in 1 10 100
 
+What several queries of a file share stands once, as a part; `-- use:` puts it in their place:
+
+    -- part: claim_picked
+    ...
+    -- name: claim_quarantined
+    WITH picked AS (...),
+    -- use: claim_picked
+
 `__table__` and the like are places that `filled` fills: names and bounds in DDL, which takes no parameters.
 """
 
@@ -25,6 +33,8 @@ from types import MappingProxyType
 from posthouse.domain.errors import Misconfigured
 
 _NAME = re.compile(r"--\s*name:\s*(?P<name>\S*)\s*$")
+_PART = re.compile(r"--\s*part:\s*(?P<part>\S*)\s*$")
+_USE = re.compile(r"--\s*use:\s*(?P<part>\S*)\s*$")
 _FOR = re.compile(r"--\s*for\s+(?P<variable>[a-z]+)\s+in\s+(?P<numbers>[0-9 ]+)$")
 _PLACE = re.compile(r"__([a-z]+)__")
 _FILLING = re.compile(r"[a-z0-9_-]+")
@@ -109,18 +119,38 @@ def load_file(name: str) -> Queries:
 
 
 def parse(text: str, source: str) -> Iterator[Query]:
-    """The queries of one file, in order. Raises BrokenQuery for a bad name, or SQL that is missing or that
-    stands above the first name."""
-    name: str | None = None
+    """The queries of one file, in order. Raises BrokenQuery for a bad name, a part that is not there, or SQL
+    that is missing or that stands above the first name."""
+    parts: dict[str, str] = {}
+    for head, block in _blocks(text):
+        part = _PART.match(head)
+        if part is not None:
+            parts[part["part"]] = _split(block)[1]
+            continue
+        name = _NAME.match(head)
+        yield from _close(name and name["name"], [_used(line, parts, source) for line in block], source)
+
+
+def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each line that names a query or a part, with the lines under it; "" for what stands above the first."""
+    head: str = ""
     block: list[str] = []
     for line in text.splitlines():
-        found = _NAME.match(line)
-        if found is None:
+        if _NAME.match(line) or _PART.match(line):
+            yield head, block
+            head, block = line, []
+        else:
             block.append(line)
-            continue
-        yield from _close(name, block, source)
-        name, block = found["name"], []
-    yield from _close(name, block, source)
+    yield head, block
+
+
+def _used(line: str, parts: Mapping[str, str], source: str) -> str:
+    use = _USE.match(line)
+    if use is None:
+        return line
+    if use["part"] not in parts:
+        raise BrokenQuery(f'{source} uses a part "{use["part"]}" that does not stand above.')
+    return parts[use["part"]]
 
 
 def _home() -> Traversable:

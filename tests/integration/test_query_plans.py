@@ -203,7 +203,7 @@ QUEUE_CASES: Final[dict[str, Arguments]] = {
     **{f"claim_{limit}": _claim for limit in (1, 10, 32, 100, 500)},
     "claim_quarantined": lambda s: ["marketing", s.worker],
     "quarantine_waiting": lambda s: ["marketing"],
-    "claim_queued": lambda s: [s.queued, [1] * len(s.queued), "marketing", s.worker, "QUEUED"],
+    "claim_queued": lambda s: ["marketing", s.worker, "QUEUED", s.queued, [1] * len(s.queued)],
     "standing_of": _by_ids(lambda s: s.queued),
     **{f"queue_{limit}": lambda s: ["marketing", uuid4(), _LONG_AGO] for limit in (1, 10, 100, 1000)},
     "place_dispatch": lambda s: [s.dispatches[0], "topic", [0, 1], [17, 4]],
@@ -375,8 +375,8 @@ async def test_the_general_pool_goes_by_its_indexes(stock: Stock, name: str) -> 
 @pytest.mark.parametrize("name", ID_DRIVEN)
 async def test_statements_that_know_their_ids_look_at_their_days_only(stock: Stock, name: str) -> None:
     arguments = QUEUE_CASES[name](stock)
-    assert isinstance(arguments[0], list)
-    days = [day_of(one) for one in arguments[0] if isinstance(one, UUID)]
+    ids = next(argument for argument in arguments if isinstance(argument, list))
+    days = [day_of(one) for one in ids if isinstance(one, UUID)]
     allowed = {min(days) + timedelta(days=n) for n in range((max(days) - min(days)).days + 1)}
     explained = await explain(stock, PoolKind.QUEUE, name, QUEUE_CASES[name])
     looked_at = days_looked_at(explained.plan)

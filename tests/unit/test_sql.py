@@ -32,12 +32,26 @@ def test_one_text_makes_a_query_for_each_number() -> None:
     assert [query.description for query in queries.all()] == ["Claims.", "Claims."]
 
 
+def test_a_part_stands_in_every_query_that_uses_it() -> None:
+    text = (
+        "-- part: rest\n-- Of both.\nb AS (SELECT 2)\nSELECT * FROM b;\n\n"
+        "-- name: one\nWITH a AS (SELECT 1),\n-- use: rest\n"
+        "-- name: two_{limit}\n-- for limit in 5\nWITH a AS (SELECT {limit}),\n-- use: rest\n"
+    )
+    queries = Queries(tuple(parse(text, "a.sql")))
+    assert dict(queries) == {
+        "one": "WITH a AS (SELECT 1),\nb AS (SELECT 2)\nSELECT * FROM b",
+        "two_5": "WITH a AS (SELECT 5),\nb AS (SELECT 2)\nSELECT * FROM b",
+    }
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("SELECT 1;\n-- name: one\nSELECT 1", "above its first"),
         ("-- name: one\n-- only words\n", '"one" in a.sql is empty'),
         ("-- name: one\n;\n", '"one" in a.sql is empty'),
+        ("-- name: one\nSELECT 1\n-- use: rest\n", 'a part "rest" that does not stand above'),
         ("-- name:\nSELECT 1", '"" is not a query name'),
         ("-- name: One\nSELECT 1", '"One" is not a query name'),
         ("-- name: claim_{limit}\nSELECT 1", "is not a query name"),

@@ -1,3 +1,63 @@
+-- part: claim_picked
+-- What becomes of the jobs that a claim has `picked`, and what it answers. $2: the worker.
+judged AS MATERIALIZED (
+    SELECT p.job_id, p.status AS was, s.reason, s.scope, s.added_at,
+           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
+                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
+                ELSE 'SENDING' END AS verdict
+    FROM picked p
+    LEFT JOIN LATERAL (
+        SELECT reason, scope, added_at
+        FROM email_suppression
+        WHERE address_key = p.address_key
+          AND (scope = 'all' OR scope = p.stream)
+          AND (expires_at IS NULL OR expires_at > now())
+        ORDER BY scope, reason
+        LIMIT 1
+    ) s ON true
+), claimed AS (
+    UPDATE email_job j
+    SET status = judged.verdict,
+        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
+        claimed_by = $2
+    FROM judged
+    WHERE j.job_id = judged.job_id
+    RETURNING j.*, judged.was, judged.reason, judged.scope, judged.added_at
+), told AS (
+    INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
+    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
+           CASE WHEN status = 'EXPIRED'
+                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
+                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
+    FROM claimed
+    WHERE status <> 'SENDING'
+    RETURNING job_id, event_id, type
+), hooked AS (
+    INSERT INTO webhook_event (job_id, event_id)
+    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
+), told_booked AS (
+    INSERT INTO event_ledger (day, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
+), booked AS (
+    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
+    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, was, status, count(*)
+    FROM claimed
+    GROUP BY 1, 2, 3, 4, 5
+)
+SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
+       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
+       campaign_id, tracked, due_at, expires_at, deaths, sandbox
+FROM claimed c
+LEFT JOIN LATERAL (
+    SELECT version
+    FROM email_template_version v
+    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
+    ORDER BY version DESC
+    LIMIT 1
+) newest ON true
+ORDER BY due_at;
+
 -- name: claim_{limit}
 -- for limit in 1 10 32 100 500
 -- Takes due jobs of a stream for one worker; suppressed and expired ones end here, in the same statement, and
@@ -9,205 +69,40 @@
 -- 200,000 of them and the backlog for every claim. $3 is the floor below which lie only the dead index
 -- entries of earlier claims; every second one claim goes without it.
 WITH picked AS MATERIALIZED (
-    SELECT job_id, stream, address_key, expires_at
+    SELECT job_id, status, stream, address_key, expires_at
     FROM email_job
     WHERE status = 'PENDING' AND stream = $1 AND due_at <= now() AND due_at >= $3 AND deaths < 2
     ORDER BY due_at
     LIMIT {limit}
     FOR NO KEY UPDATE SKIP LOCKED
-), judged AS MATERIALIZED (
-    SELECT p.job_id, s.reason, s.scope, s.added_at,
-           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
-                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
-                ELSE 'SENDING' END AS verdict
-    FROM picked p
-    LEFT JOIN LATERAL (
-        SELECT reason, scope, added_at
-        FROM email_suppression
-        WHERE address_key = p.address_key
-          AND (scope = 'all' OR scope = p.stream)
-          AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY scope, reason
-        LIMIT 1
-    ) s ON true
-), claimed AS (
-    UPDATE email_job j
-    SET status = judged.verdict,
-        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
-        claimed_by = $2
-    FROM judged
-    WHERE j.job_id = judged.job_id
-    RETURNING j.*, judged.reason, judged.scope, judged.added_at
-), told AS (
-    INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
-    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
-           CASE WHEN status = 'EXPIRED'
-                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
-                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
-    FROM claimed
-    WHERE status <> 'SENDING'
-    RETURNING job_id, event_id, type
-), hooked AS (
-    INSERT INTO webhook_event (job_id, event_id)
-    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
-), told_booked AS (
-    INSERT INTO event_ledger (day, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
-), booked AS (
-    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, 'PENDING', status, count(*)
-    FROM claimed
-    GROUP BY 1, 2, 3, 5
-)
-SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
-       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
-       campaign_id, tracked, due_at, expires_at, deaths, sandbox
-FROM claimed c
-LEFT JOIN LATERAL (
-    SELECT version
-    FROM email_template_version v
-    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
-    ORDER BY version DESC
-    LIMIT 1
-) newest ON true
-ORDER BY due_at;
+),
+-- use: claim_picked
 
 -- name: claim_quarantined
 -- One job of a stream that two workers died of, for the process that handles such jobs alone.
 WITH picked AS MATERIALIZED (
-    SELECT job_id, stream, address_key, expires_at
+    SELECT job_id, status, stream, address_key, expires_at
     FROM email_job
     WHERE status = 'PENDING' AND deaths >= 2 AND stream = $1 AND due_at <= now()
     ORDER BY due_at
     LIMIT 1
     FOR NO KEY UPDATE SKIP LOCKED
-), judged AS MATERIALIZED (
-    SELECT p.job_id, s.reason, s.scope, s.added_at,
-           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
-                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
-                ELSE 'SENDING' END AS verdict
-    FROM picked p
-    LEFT JOIN LATERAL (
-        SELECT reason, scope, added_at
-        FROM email_suppression
-        WHERE address_key = p.address_key
-          AND (scope = 'all' OR scope = p.stream)
-          AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY scope, reason
-        LIMIT 1
-    ) s ON true
-), claimed AS (
-    UPDATE email_job j
-    SET status = judged.verdict,
-        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
-        claimed_by = $2
-    FROM judged
-    WHERE j.job_id = judged.job_id
-    RETURNING j.*, judged.reason, judged.scope, judged.added_at
-), told AS (
-    INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
-    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
-           CASE WHEN status = 'EXPIRED'
-                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
-                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
-    FROM claimed
-    WHERE status <> 'SENDING'
-    RETURNING job_id, event_id, type
-), hooked AS (
-    INSERT INTO webhook_event (job_id, event_id)
-    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
-), told_booked AS (
-    INSERT INTO event_ledger (day, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
-), booked AS (
-    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, 'PENDING', status, count(*)
-    FROM claimed
-    GROUP BY 1, 2, 3, 5
-)
-SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
-       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
-       campaign_id, tracked, due_at, expires_at, deaths, sandbox
-FROM claimed c
-LEFT JOIN LATERAL (
-    SELECT version
-    FROM email_template_version v
-    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
-    ORDER BY version DESC
-    LIMIT 1
-) newest ON true
-ORDER BY due_at;
+),
+-- use: claim_picked
 
 -- name: claim_queued
--- Claims the jobs that a topic's records name, by id: $1, $2: ids and attempts; $3: the stream; $4: the worker; $5:
--- QUEUED, a parameter so that the planner goes by the ids. What does not fit, or is locked, is left alone and
+-- Claims the jobs that a topic's records name. $1: the stream; $2: the worker; $3: QUEUED, a parameter so that
+-- the planner goes by the ids; $4, $5: ids and attempts. What does not fit, or is locked, is left alone and
 -- missing from the answer.
 WITH picked AS MATERIALIZED (
-    SELECT j.job_id, j.stream, j.address_key, j.expires_at
-    FROM unnest($1::uuid[], $2::int[]) AS r (job_id, attempt)
+    SELECT j.job_id, j.status, j.stream, j.address_key, j.expires_at
+    FROM unnest($4::uuid[], $5::int[]) AS r (job_id, attempt)
     JOIN email_job j ON j.job_id = r.job_id
-    WHERE j.attempt = r.attempt AND j.status = $5 AND j.stream = $3 AND j.due_at <= now()
+    WHERE j.attempt = r.attempt AND j.status = $3 AND j.stream = $1 AND j.due_at <= now()
     ORDER BY j.job_id
     FOR NO KEY UPDATE OF j SKIP LOCKED
-), judged AS MATERIALIZED (
-    SELECT p.job_id, s.reason, s.scope, s.added_at,
-           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
-                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
-                ELSE 'SENDING' END AS verdict
-    FROM picked p
-    LEFT JOIN LATERAL (
-        SELECT reason, scope, added_at
-        FROM email_suppression
-        WHERE address_key = p.address_key
-          AND (scope = 'all' OR scope = p.stream)
-          AND (expires_at IS NULL OR expires_at > now())
-        ORDER BY scope, reason
-        LIMIT 1
-    ) s ON true
-), claimed AS (
-    UPDATE email_job j
-    SET status = judged.verdict,
-        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
-        claimed_by = $4
-    FROM judged
-    WHERE j.job_id = judged.job_id
-    RETURNING j.*, judged.reason, judged.scope, judged.added_at
-), told AS (
-    INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
-    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
-           CASE WHEN status = 'EXPIRED'
-                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
-                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
-    FROM claimed
-    WHERE status <> 'SENDING'
-    RETURNING job_id, event_id, type
-), hooked AS (
-    INSERT INTO webhook_event (job_id, event_id)
-    SELECT job_id, event_id FROM told WHERE type = ANY (ARRAY(SELECT type FROM webhook_interest))
-), told_booked AS (
-    INSERT INTO event_ledger (day, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, count(*) FROM claimed WHERE status <> 'SENDING' GROUP BY 1
-), booked AS (
-    INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
-    SELECT (created_at AT TIME ZONE 'UTC')::date, stream, campaign_id, $5, status, count(*)
-    FROM claimed
-    GROUP BY 1, 2, 3, 5
-)
-SELECT job_id, message_id, stream, attempt, status, to_address, address_key, from_address, subject,
-       c.template_id, coalesce(template_version, newest.version), template_vars, content_id, addressing, headers,
-       campaign_id, tracked, due_at, expires_at, deaths, sandbox
-FROM claimed c
-LEFT JOIN LATERAL (
-    SELECT version
-    FROM email_template_version v
-    WHERE v.template_id = c.template_id AND c.template_version IS NULL AND v.published_at IS NOT NULL
-    ORDER BY version DESC
-    LIMIT 1
-) newest ON true
-ORDER BY due_at;
+),
+-- use: claim_picked
 
 -- name: standing_of
 -- Where jobs stand that could not be claimed. $2, $3: lowest and highest id.
