@@ -291,6 +291,17 @@ async def test_a_line_cut_after_the_mail_is_a_doubt_that_the_send_event_settles(
         assert told[EventType.SENT].provider_message_id == entry.message_id
 
 
+async def test_the_same_attempt_twice_is_two_mails_and_one_fact(tmp_path: Path) -> None:
+    async with simulated(tmp_path) as ses:
+        sent = mail("ok-ann@gmail.sim.test")
+        outcomes = await ses.send(sent, sent)
+        ids = {outcome.provider_message_id for outcome in outcomes if isinstance(outcome, Accepted)}
+        assert len(ids) == 2, "SES knows no idempotency key"
+        events = await ses.events(4)
+        assert len({event.event_id for event in events if event.type is EventType.SENT}) == 1
+        assert len({event.event_id for event in events if event.type is EventType.DELIVERED}) == 2
+
+
 async def test_events_wait_in_a_queue_until_they_are_stored(tmp_path: Path) -> None:
     async with simulated(tmp_path, queue=True) as ses:
         source = ses.vendor.source(SystemClock())

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import os
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -100,6 +103,40 @@ async def test_pulling_goes_on_after_trouble_until_it_is_cancelled() -> None:
     with suppress(asyncio.CancelledError):
         await pulling
     assert sink.stored == [b"one", b"two"]
+
+
+PROGRAM = """
+import asyncio, sys
+sys.path.insert(0, "tests/unit")
+from test_worker_puller import Metrics, Queue, Sink, step
+
+queue, sink = Queue(), Sink()
+try:
+    asyncio.run(step(queue, sink, Metrics()))
+finally:
+    print(len(sink.stored), len(queue.waiting), flush=True)
+"""
+
+
+async def test_a_death_between_storing_and_giving_back_leaves_them_with_the_relay(tmp_path: Path) -> None:
+    """In a process of its own, since points are armed by the environment at the start."""
+    hits = tmp_path / "hits"
+    armed = {
+        **os.environ,
+        "POSTHOUSE_FAILPOINTS": "puller.stored=raise",
+        "POSTHOUSE_FAILPOINT_LOG": str(hits),
+    }
+    child = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-c",
+        PROGRAM,
+        env=armed,
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    said, _ = await child.communicate()
+    assert (said, hits.exists()) == (b"2 2\n", True)
 
 
 ANSWERS = {
