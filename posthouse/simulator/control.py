@@ -26,7 +26,7 @@ from posthouse.simulator.postman import Postman
 from posthouse.simulator.settings import BadSettingsError, FaultSpec, check_fault
 from posthouse.simulator.store import MessageStore
 from posthouse.simulator.views import MessageView, mime_view
-from posthouse.simulator.webhooks import Webhook
+from posthouse.simulator.webhooks import Outbox
 
 _PAGE = 100
 _PAGE_MOST = 1000
@@ -61,7 +61,7 @@ class Control:
         events: EventLog,
         agenda: Agenda,
         browser: LoopbackBrowser,
-        webhooks: Mapping[str, Webhook],
+        outboxes: Mapping[str, Outbox],
         postmen: Mapping[str, Postman],
         faults: FaultBoard,
         views: Views,
@@ -72,7 +72,7 @@ class Control:
         self._events = events
         self._agenda = agenda
         self._browser = browser
-        self._webhooks = webhooks
+        self._outboxes = outboxes
         self._postmen = postmen
         self._faults = faults
         self._views = views
@@ -118,14 +118,14 @@ class Control:
     async def events_summary(self, request: Request) -> Response:
         """?account= for one account's counts."""
         webhooks = {
-            name: {"undelivered": webhook.pending, "counts": webhook.counts}
-            for name, webhook in self._webhooks.items()
+            name: {"undelivered": outbox.pending, "counts": outbox.counts}
+            for name, outbox in self._outboxes.items()
         }
         return _json(
             {
                 **self._events.summary(request.query.get("account")),
                 "webhooks": webhooks,
-                "undelivered": sum(webhook.pending for webhook in self._webhooks.values()),
+                "undelivered": sum(outbox.pending for outbox in self._outboxes.values()),
                 "people": {
                     "pending": self._agenda.pending,
                     "left_undone": self._agenda.left_undone,
@@ -154,7 +154,7 @@ class Control:
 
     async def idle(self, request: Request) -> Response:
         people = self._agenda.pending
-        events = sum(webhook.pending for webhook in self._webhooks.values())
+        events = sum(outbox.pending for outbox in self._outboxes.values())
         reports = sum(postman.pending for postman in self._postmen.values())
         return _json(
             {

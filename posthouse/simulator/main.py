@@ -38,7 +38,7 @@ from posthouse.simulator.settings import (
 )
 from posthouse.simulator.smtp_server import SmtpRelay
 from posthouse.simulator.store import MessageStore
-from posthouse.simulator.webhooks import Webhook
+from posthouse.simulator.webhooks import Outbox, Webhook
 from posthouse.simulator.world import HttpSide, World
 
 _DRAIN_SECONDS = 1.0  # for the webhooks' last words
@@ -77,7 +77,8 @@ async def run(settings: SimulatorSettings, stop: asyncio.Event, ready: Ready | N
         for postman in postmen.values():
             stack.push_async_callback(postman.close)
         accounts = await _open_accounts(world, sides, postmen, stack)
-        control = await _open_control(world, accounts, webhooks, postmen, stack)
+        queues = {name: side.queue for name, side in sides.items() if side.queue is not None}
+        control = await _open_control(world, accounts, {**webhooks, **queues}, postmen, stack)
         for spec in settings.faults:
             await world.faults.set(spec)
         endpoints = Endpoints(f"http://{_for_url(settings.host)}:{control.port}", accounts)
@@ -217,7 +218,7 @@ def _tls(world: World) -> ssl.SSLContext | None:
 async def _open_control(
     world: World,
     accounts: Sequence[AccountInfo],
-    webhooks: Mapping[str, Webhook],
+    outboxes: Mapping[str, Outbox],
     postmen: Mapping[str, Postman],
     stack: AsyncExitStack,
 ) -> HttpListener:
@@ -228,7 +229,7 @@ async def _open_control(
         events=world.events,
         agenda=world.agenda,
         browser=world.browser,
-        webhooks=webhooks,
+        outboxes=outboxes,
         postmen=postmen,
         faults=world.faults,
         views=VIEWS,

@@ -36,6 +36,7 @@ from posthouse.simulator.ses_schema import SendEmail, SesError, parse_send_email
 from posthouse.simulator.settings import SesAccount
 from posthouse.simulator.sns_topic import SnsStyle, Subscription, Topic, load_key, make_certificate
 from posthouse.simulator.sqs_queue import BadQueueRequestError, SqsQueue
+from posthouse.simulator.webhooks import WebhookEvent
 from posthouse.simulator.world import HttpSide, World
 
 JOB_TAG: Final = "posthouse_job"
@@ -51,7 +52,7 @@ def ses_side(world: World, account: SesAccount) -> HttpSide:
     base_url = f"http://{world.settings.host}:{account.port}"
     if account.queue or account.webhook_url is None:
         relay = SesRelay(account, world, Carrier(account.name, Via.SES, world, None), None)
-        return HttpSide(Via.SES, relay.app(), None)
+        return HttpSide(Via.SES, relay.app(), None, queue=relay.queue if account.queue else None)
     token = blake2b(os.urandom(16), digest_size=32).hexdigest()
     subscription = Subscription(topic, base_url, account.webhook_url, token, world.clock)
     webhook = world.webhook(
@@ -80,7 +81,7 @@ class SesRelay:
         self, account: SesAccount, world: World, carrier: Carrier, published: Published | None
     ) -> None:
         self.account = account.name
-        self.queue = SqsQueue()
+        self.queue = SqsQueue(world.events)
         self._settings = account
         self._world = world
         self._carrier = carrier
@@ -226,7 +227,7 @@ class SesRelay:
         if event is None or not self._settings.queue:
             return event
         after = max(0.0, told.occurred_at - self._world.clock.now().timestamp())
-        self.queue.put(event.decode(), after)
+        self.queue.put(WebhookEvent(told.step.kind, told.ref, event), after)
         return None
 
 

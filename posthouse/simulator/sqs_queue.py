@@ -10,6 +10,9 @@ from typing import Final
 
 import msgspec
 
+from posthouse.simulator.events import EventLog, Stage
+from posthouse.simulator.webhooks import WebhookCounts, WebhookEvent
+
 _MOST: Final = 10
 _LOOK_AGAIN: Final = 0.02  # seconds
 _LONGEST_POLL: Final = 20.0
@@ -27,7 +30,7 @@ class BadQueueRequestError(Exception):
 @dataclass(slots=True)
 class _Message:
     number: int
-    body: str
+    event: WebhookEvent
     visible_at: float  # of the event loop's clock
     receipt: int = 0
 
@@ -50,19 +53,22 @@ class _Delete(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 class SqsQueue:
-    def __init__(self) -> None:
+    def __init__(self, events: EventLog) -> None:
+        self.counts = WebhookCounts()
+        self._log = events
         self._messages: dict[int, _Message] = {}
         self._made = 0
 
     @property
-    def waiting(self) -> int:
+    def pending(self) -> int:
+        """Events that nobody has deleted yet."""
         return len(self._messages)
 
-    def put(self, body: str, after: float) -> None:
+    def put(self, event: WebhookEvent, after: float) -> None:
         """Visible so many seconds from now."""
         self._made += 1
         at = asyncio.get_running_loop().time() + after
-        self._messages[self._made] = _Message(self._made, body, at)
+        self._messages[self._made] = _Message(self._made, event, at)
 
     async def call(self, action: str, body: bytes) -> dict[str, object]:
         """Raises BadQueueRequestError."""
@@ -103,15 +109,22 @@ class SqsQueue:
             if message is not None and receipt != str(message.receipt):
                 failed.append({"Id": entry.id, "Code": "ReceiptHandleIsInvalid", "SenderFault": True})
                 continue
-            self._messages.pop(int(number), None)
+            if message is not None:
+                self._take(message)
             done.append({"Id": entry.id})
         return {"Successful": done, "Failed": failed}
+
+    def _take(self, message: _Message) -> None:
+        """Deleted is taken: whoever deletes has stored it."""
+        del self._messages[message.number]
+        self.counts.events_acked += 1
+        self._log.record(message.event.kind, Stage.DONE, message.event.ref)
 
 
 def _shown(message: _Message) -> dict[str, object]:
     return {
         "MessageId": f"message-{message.number}",
         "ReceiptHandle": f"{message.number}.{message.receipt}",
-        "MD5OfBody": md5(message.body.encode(), usedforsecurity=False).hexdigest(),
-        "Body": message.body,
+        "MD5OfBody": md5(message.event.payload, usedforsecurity=False).hexdigest(),
+        "Body": message.event.payload.decode(),
     }

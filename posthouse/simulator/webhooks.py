@@ -80,6 +80,17 @@ class Style(Protocol):
         ...
 
 
+class Outbox(Protocol):
+    """What the events of one account leave by: posted, or waiting to be fetched."""
+
+    counts: WebhookCounts
+
+    @property
+    def pending(self) -> int:
+        """Events not yet taken, second copies included."""
+        ...
+
+
 class _Heard(Enum):
     TAKEN = auto()
     FAILED = auto()

@@ -15,7 +15,7 @@ from posthouse.simulator.people import Agenda
 from posthouse.simulator.postoffice import PostOffice
 from posthouse.simulator.settings import SimulatorSettings, WebhookHabits
 from posthouse.simulator.store import MessageStore
-from posthouse.simulator.webhooks import Style, Webhook
+from posthouse.simulator.webhooks import Outbox, Style, Webhook
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,3 +65,4 @@ class HttpSide:
     app: Application
     webhook: Webhook | None
     public_key: str | None = None  # what the vendor shows of the key that signs its callbacks
+    queue: Outbox | None = None  # where its events wait to be fetched, if they are not posted

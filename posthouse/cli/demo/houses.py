@@ -22,11 +22,13 @@ class DemoRelay(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Account:
-    """A simulated account: its name, its kind and its port."""
+    """A simulated account: its name, its kind and its port. `pulls`: its events wait in a queue to be
+    fetched, if its kind has one."""
 
     name: str
     kind: DemoRelay
     port: int
+    pulls: bool = False
 
 
 #: Plain SMTP tells of late bounces and complaints by mail; of what arrived, and of what it dropped, never.
@@ -56,7 +58,7 @@ def configuration(folder: Path, relay: DemoRelay | None) -> str:
         else _Account("sim-smtp", DemoRelay.SMTP, first)
     )
     marketing = (
-        _Account(f"sim-{relay}-marketing", relay, second)
+        _Account(f"sim-{relay}-marketing", relay, second, pulls=True)
         if relay
         else _Account("sim-sendgrid", DemoRelay.SENDGRID, second)
     )
@@ -142,12 +144,14 @@ api_key_file = "{secrets}.key"
 webhook_signing_key_file = "{secrets}.signing"
 accepted_webhook = true'''
         case DemoRelay.SES:
+            queue = f"http://127.0.0.1:{account.port}/123456789012/{account.name}"
+            topic = f"arn:aws:sns:eu-west-1:123456789012:{account.name}"
             return f'''base_url = "http://127.0.0.1:{account.port}"
 region = "eu-west-1"
 configuration_set = "posthouse"
 access_key_id = "AKIASIMULATOR"
 secret_access_key_file = "{secrets}.key"
-topic_arns = ["arn:aws:sns:eu-west-1:123456789012:{account.name}"]'''
+{f'queue_url = "{queue}"' if account.pulls else f'topic_arns = ["{topic}"]'}'''
         case _:
             assert_never(account.kind)
 
