@@ -56,6 +56,42 @@ def test_a_header_that_never_ends() -> None:
     assert classify(raw).kind is Kind.OTHER
 
 
+REPORT_WITHOUT_FOLDS = b"""\x20\x20
+Received: from mx.example.org
+(2001:db8::1) by mx.example.net
+with SMTP; Mon, 5 Jan 2026 10:00:00 +0000
+From: postmaster@mx.example.org
+Subject: Undeliverable: Offer
+Content-Type: multipart/report; report-type=delivery-status;
+boundary="b1"
+To: shop@us.example
+
+--b1
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.org
+
+Final-Recipient: rfc822; ann@customer.example
+Action: failed
+Status: 5.1.1
+
+--b1--
+"""
+
+
+def test_folded_lines_that_lost_their_spaces() -> None:
+    (found,) = classify(REPORT_WITHOUT_FOLDS).recipients
+    assert (found.address, found.action) == ("ann@customer.example", Action.SUPPRESS)
+
+
+def test_a_blank_line_that_got_lost_ends_the_header() -> None:
+    head, body = read_head(
+        b"Received: from a\nSubject: Returned mail\nUser unknown\nTo: ann@customer.example\n"
+    )
+    assert "to" not in head
+    assert body.startswith(b"User unknown")
+
+
 def test_one_field_that_never_ends() -> None:
     head, _ = read_head(b"Subject: a\n" + b" folded\n" * 100_000)
     assert len(head.get("subject")) < 2 * mime.MAX_VALUE
@@ -179,6 +215,7 @@ GROWING: dict[str, Callable[[int], bytes]] = {
     "boundaries": lambda n: parts(("text/plain", "\n--b" * (n // 4)), kind="multipart/mixed; boundary=b1"),
     "status fields": lambda n: report("Final-Recipient: x\n" * (n // 19)),
     "parameters": lambda n: mail("", content_type="text/plain;" + "a=b;" * (n // 4)),
+    "unfolded": lambda n: b"X-Spam: a\n" + (b"b\n" * 19 + b"X-Spam: c\n") * (n // 48),
     "folded": lambda n: f"To: {US}\nSubject: a\n".encode() + b" b\n" * (n // 3),
 }
 

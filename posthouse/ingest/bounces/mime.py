@@ -20,9 +20,15 @@ MAX_DEPTH: Final = 6
 MAX_HEAD: Final = 131_072  # bytes of one header section
 MAX_FIELDS: Final = 400
 MAX_VALUE: Final = 8_192  # bytes of one field
+MAX_UNINDENTED: Final = 100  # lines of a header section that are neither a field nor indented
+MAX_LOOK: Final = 2_048  # bytes after such a line in which a field must follow
 MAX_BODY: Final = 262_144  # bytes of one part that are decoded
 
-_FIELD = re.compile(rb"([!-9;-~]{1,100})[ \t]{0,8}:[ \t]*")
+_FIELD = re.compile(rb"([A-Za-z][!-9;-~]{0,99})[ \t]{0,8}:[ \t]*")
+_FOLDED = ("received", "authentication-results", "arc-", "dkim-", "x-", "content-")
+_AFTER_FOLDED = re.compile(
+    rb"(?i:(?:Received|ARC|DKIM|X|Content|MIME|Message|Authentication)[!-9;-~]{0,100}|From|To|Date|Subject|Return-Path|Delivered-To|Thread-[a-z]{1,9}|Accept-Language):"
+)
 _PARAMETER = re.compile(r"""([\w!#$%&'*+.^`|~-]{1,60})\s{0,8}=\s{0,8}(?:"([^"]{0,200})"|([^\s;"]{1,200}))""")
 _TYPE = re.compile(r"\s*([\w.+-]{1,80})\s{0,8}/\s{0,8}([\w.+-]{1,80})")
 
@@ -82,16 +88,20 @@ class _Budget:
 
 def read_mail(raw: bytes) -> Part:
     """The mail, with line ends as LF. A leading line of an mbox file is left out."""
-    text = raw[:MAX_MAIL].replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b"\n")
+    text = raw[:MAX_MAIL].replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip()
     if text.startswith((b"From ", b">From ")):
         text = text.partition(b"\n")[2]
     return _part(text, _Budget(), MAX_DEPTH, default="text/plain")
 
 
 def read_head(raw: bytes) -> tuple[Head, bytes]:
-    """A header section and what follows it. A line that is no field ends it: blank lines get lost."""
+    """A header section and what follows it.
+
+    A line that is no field ends it, for blank lines get lost; unless it goes on with the field before, for
+    the spaces that a folded line begins with get lost as well.
+    """
     fields: dict[str, list[bytes]] = {}
-    place, count, name = 0, 0, ""
+    place, count, unindented, name = 0, 0, 0, ""
     while place < min(len(raw), MAX_HEAD):
         end = raw.find(b"\n", place)
         end = len(raw) if end < 0 else end
@@ -99,20 +109,37 @@ def read_head(raw: bytes) -> tuple[Head, bytes]:
         if not line.strip():
             place = end + 1
             break
-        if line[:1] in b" \t" and name:
-            _unfold(fields[name], line)
-        else:
-            found = _FIELD.match(line)
-            if found is None:
-                break
+        found = _FIELD.match(line)
+        if found is not None:
             name = found[1].decode("ascii", "replace").lower()
             count += 1
             if count <= MAX_FIELDS:
                 fields.setdefault(name, []).append(line[found.end() :].strip())
             else:
                 fields.setdefault(name, [b""])
+        elif name and line[:1] in b" \t":
+            _unfold(fields[name], line)
+        elif name and unindented < MAX_UNINDENTED and _goes_on(name, fields[name][-1], raw, end):
+            unindented += 1
+            _unfold(fields[name], line)
+        else:
+            break
         place = end + 1
     return Head({name: tuple(values) for name, values in fields.items()}), raw[place:]
+
+
+def _goes_on(name: str, value: bytes, raw: bytes, place: int) -> bool:
+    """Whether a line that is not indented belongs to this field: one often folded, with a field after it."""
+    if value.endswith(b";"):
+        return True
+    if not name.startswith(_FOLDED):
+        return False
+    for line in raw[place + 1 : place + 1 + MAX_LOOK].split(b"\n", 20)[:20]:
+        if not line.strip():
+            return False
+        if _AFTER_FOLDED.match(line):
+            return True
+    return False
 
 
 def _unfold(values: list[bytes], line: bytes) -> None:
