@@ -363,6 +363,28 @@ def test_html_only() -> None:
     assert one(classify(raw)) == (Kind.BOUNCE, ANN, Action.SUPPRESS, Reason.USER_UNKNOWN)
 
 
+def test_the_diagnosis_is_the_paragraph_that_says_why() -> None:
+    text = f"""
+        Your message could not be delivered.
+
+        {ANN}
+          The recipient's mailbox is full
+
+        Please write to our postmaster.
+        """
+    (found,) = classify(mail(text)).recipients
+    assert found.diagnostic == f"{ANN} The recipient's mailbox is full"
+
+
+def test_a_group_that_may_not_exist_is_not_taken_for_one_that_does_not() -> None:
+    text = """
+        We're writing to let you know that the group you tried to contact (ladies) may not exist, or you may not
+        have permission to post messages to the group.
+        """
+    raw = mail(text, x_failed_recipients=ANN)
+    assert one(classify(raw)) == (Kind.BOUNCE, ANN, Action.NONE, Reason.RESTRICTED)
+
+
 def test_several_recipients_in_a_text() -> None:
     text = f"""
         This is the mail system at host mx.example.org.

@@ -5,14 +5,19 @@ reporter says of it, the whole notice, its subject. Words win over codes, which 
 words are vague.
 """
 
+import re
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
+from typing import Final
 
 from posthouse.domain.event import BounceClass
 from posthouse.ingest.bounces.normal import normal, shown
 from posthouse.ingest.bounces.quoted import code_in, enhanced_in, replies_in
 from posthouse.ingest.bounces.report import Recipient
 from posthouse.replies.bounce_rules import Action, Reason, Rule, by_code, by_words, meaning, phrases_in
+
+_BETWEEN_PARAGRAPHS = re.compile(r"\n[ \t]{0,20}\n")
+_MAX_PARAGRAPHS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +43,15 @@ def decide(evidence: Evidence) -> Recipient:
     """A recipient that did not get the mail."""
     said = list(_sayings(evidence))
     status = _status(evidence.status, said)
-    diagnostic = shown(next((one.text for one in said if one.text), ""))
-    rule = _rule(said, status, phrases_in(normal(f"{evidence.diagnostic}\n{evidence.words}")))
+    around = phrases_in(normal(f"{evidence.diagnostic}\n{evidence.words}"))
+    rule = _rule(said, status, around)
+    diagnostic = said[0].text if said else ""
     if rule is not None:
-        return told(evidence.address, rule.reason, rule.name, status, diagnostic)
+        if diagnostic == evidence.words:
+            diagnostic = _telling(diagnostic, rule, status, around)
+        return told(evidence.address, rule.reason, rule.name, status, shown(diagnostic))
     reason = Reason.EXPIRED if status.startswith("4") else Reason.UNKNOWN
-    return told(evidence.address, reason, "nothing_says_why", status, diagnostic)
+    return told(evidence.address, reason, "nothing_says_why", status, shown(diagnostic))
 
 
 def told(address: str, reason: Reason, rule: str, status: str = "", diagnostic: str = "") -> Recipient:
@@ -86,6 +94,14 @@ def _status(reported: str, said: Sequence[_Said]) -> str:
         return reported
     quoted = next((one.status for one in said if one.status and not one.status.endswith(".0.0")), "")
     return quoted or reported or next((one.status for one in said if one.status), "")
+
+
+def _telling(text: str, rule: Rule, status: str, around: Set[str]) -> str:
+    """The paragraph of a notice that says why; all of it where none does so alone."""
+    for paragraph in _BETWEEN_PARAGRAPHS.split(text, _MAX_PARAGRAPHS):
+        if by_words(phrases_in(normal(paragraph)), enhanced_in(paragraph) or status, around) is rule:
+            return paragraph
+    return text
 
 
 def _rule(said: Sequence[_Said], status: str, around: Set[str]) -> Rule | None:
