@@ -378,8 +378,8 @@ def test_the_diagnosis_is_the_paragraph_that_says_why() -> None:
 
 def test_a_group_that_may_not_exist_is_not_taken_for_one_that_does_not() -> None:
     text = """
-        We're writing to let you know that the group you tried to contact (ladies) may not exist, or you may not
-        have permission to post messages to the group.
+        We're writing to let you know that the group you tried to contact (ladies) may not exist, or you may
+        not have permission to post messages to the group.
         """
     raw = mail(text, x_failed_recipients=ANN)
     assert one(classify(raw)) == (Kind.BOUNCE, ANN, Action.NONE, Reason.RESTRICTED)
