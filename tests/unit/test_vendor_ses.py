@@ -104,6 +104,8 @@ def test_what_is_no_topic_or_queue_is_refused_at_the_start() -> None:
         vendor('topic_arns = ["events"]').reader(SystemClock())
     with pytest.raises(Misconfigured, match=r"relays\.ses\.queue_url"):
         vendor('queue_url = "events"').source(SystemClock())
+    with pytest.raises(Misconfigured, match=r"relays\.ses\.queue_url"):
+        vendor('queue_url = "events"').reader(SystemClock())
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,8 @@ class SesVendor:
             await api.close()
 
     def reader(self, clock: Clock) -> CallbackReader | None:
+        if self.table.queue_url:  # the other way in: what is wrong with it is said as early
+            self._endpoint(self.table.queue_url, "sqs", "queue_url")
         topics = [topic_of(arn, f"relays.{self.name}.topic_arns") for arn in self.table.topic_arns]
         allowed = [
             AllowedTopic(topic, self.server if self.table.simulator else f"https://{topic.host}")

@@ -14,6 +14,7 @@ from posthouse.domain.event import Event, EventType
 from posthouse.domain.ids import RelayAccount
 from posthouse.relays.base import RawCallback, Unplaced
 from posthouse.relays.entries import Entry, fields, text
+from posthouse.relays.http import clean
 from posthouse.relays.ses.certificates import Certificates
 from posthouse.relays.ses.events import read_event
 from posthouse.relays.ses.sns import Envelope, Kind, certificate_file, read_envelope
@@ -47,8 +48,19 @@ class SesCallbacks:
         """Have the certificate that a plausible message names. Raises NotNow."""
         envelope = read_envelope(callback.body)
         allowed = self._allowed(envelope)
-        if envelope is not None and allowed is not None:
-            await self._certificates.want(envelope.certificate_url, allowed.topic.signers)
+        if envelope is None:
+            return
+        if allowed is None:
+            # A 401 is final to SNS: an operator who mistyped a topic would lose its events in silence.
+            log.warning(
+                "a message of SNS is not of a topic that is allowed, not timely, or names a certificate "
+                "from elsewhere",
+                relay=self.account,
+                topic=clean(envelope.topic_arn, 300),
+                sent_at=envelope.sent_at.isoformat(),
+            )
+            return
+        await self._certificates.want(envelope.certificate_url, allowed.topic.signers)
 
     def verify(self, callback: RawCallback) -> bool:
         """Whether SNS signed this, lately, for a topic that is allowed."""
