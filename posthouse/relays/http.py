@@ -15,6 +15,9 @@ from posthouse.relays.base import AccountTrouble, NotBegun, Outcome, OutcomeUnkn
 #: Longest pause a relay may ask of us, in seconds: a wrong clock of theirs must not stop an account for days.
 MAX_RETRY_AFTER = 3600.0
 
+#: Above this a moment is in milliseconds, as some count: the year 5138 otherwise.
+_LATEST_SECOND = 1e11
+
 #: NUL cannot stand in PostgreSQL text, and a lone surrogate in no UTF-8 at all.
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 
@@ -34,7 +37,8 @@ def retry_after(headers: Mapping[str, str], now: datetime) -> float | None:
         return until(asked, now)
     reset = headers.get("x-ratelimit-reset", "").strip()
     if reset.isascii() and reset.isdigit():
-        return _pause(float(reset[:12]) - now.timestamp())
+        moment = float(reset[:15])
+        return _pause((moment / 1000 if moment > _LATEST_SECOND else moment) - now.timestamp())
     return None
 
 

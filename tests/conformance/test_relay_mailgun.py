@@ -264,6 +264,7 @@ async def test_only_a_clear_word_about_the_recipient_is_a_hard_bounce(harness: M
         ("429 Too Many", "slow down", "Retry-After: 7", 7.0),
         ("429 Too Many", "slow down", "X-Other: 1", None),
         ("429 Too Many", "slow down", f"X-RateLimit-Reset: {int(NOW.timestamp()) + 12}", 12.0),
+        ("429 Too Many", "slow down", f"X-RateLimit-Reset: {int(NOW.timestamp()) + 12}000", 12.0),
         ("429 Too Many", "limit exceeded, try again after Sun, 01 Mar 2026 00:00:20 GMT", "A: b", 20.0),
         ("420 Calm", "Domain x is not allowed to send: try again after Sun, 01 Mar 2026 00:01:00 UTC",
          "A: b", 60.0),
