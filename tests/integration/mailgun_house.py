@@ -130,7 +130,11 @@ class Mailgun:
 
 @asynccontextmanager
 async def simulated(
-    folder: Path, *, hook_answers: Sequence[int] = (), hourly_limit: int | None = None
+    folder: Path,
+    *,
+    hook_answers: Sequence[int] = (),
+    hourly_limit: int | None = None,
+    time_scale: float = 0.0005,
 ) -> AsyncIterator[Mailgun]:
     hook = Hook([], list(hook_answers))
     app = Application()
@@ -146,7 +150,7 @@ async def simulated(
             habits=QUIET,
         )
         settings = SimulatorSettings(
-            folder=folder / "sim", time_scale=0.0005, max_message_bytes=200_000, mailgun=(account,)
+            folder=folder / "sim", time_scale=time_scale, max_message_bytes=200_000, mailgun=(account,)
         )
         stop = asyncio.Event()
         ready: asyncio.Future[Endpoints] = asyncio.get_running_loop().create_future()

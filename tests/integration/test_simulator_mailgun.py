@@ -193,7 +193,7 @@ async def test_a_webhook_is_called_again_after_503_and_never_after_406(tmp_path:
 async def test_mailgun_gives_up_after_its_six_waits(tmp_path: Path) -> None:
     """10, 15, 30 minutes, 1, 2 and 4 hours, of a world that goes faster."""
     assert list(MAILGUN_HABITS.retry_waits) == [600, 900, 1800, 3600, 7200, 14_400]
-    async with simulated(tmp_path, hook_answers=[503] * 20) as mailgun:
+    async with simulated(tmp_path, hook_answers=[503] * 20, time_scale=0.00002) as mailgun:
         await mailgun.send([mail("drop-ann@gmail.sim.test")])
         await mailgun.idle()
         assert len(mailgun.hook.calls) == 7
