@@ -164,6 +164,19 @@ SHAPES = {
         --- Below this line is a copy of the message.
 
         """,
+    "opensmtpd": """
+            Hi!
+
+            This is the MAILER-DAEMON, please DO NOT REPLY to this email.
+
+            An error has occurred while attempting to deliver a message for
+            the following list of recipients:
+
+        ann@example.net: Domain does not exist
+
+            Below is a copy of the original message:
+
+        """,
     "exim": """
         This message was created automatically by mail delivery software.
 
@@ -434,6 +447,7 @@ def test_what_is_said_before_the_recipient_is_not_about_them() -> None:
         f"THIS IS A WARNING MESSAGE ONLY.\nYOU DO NOT NEED TO RESEND IT.\n\n<{ANN}>: 450 user unknown\n",
         f"A message that you sent has not yet been delivered to {ANN}.\nNo action is required by you.\n",
         f"Delivery to the following recipient has been delayed:\n\n {ANN}\n\nWill be retried for 2 days\n",
+        f"A message is delayed for more than 4 hours for these recipients:\n\n{ANN}: Network error\n",
     ],
 )
 def test_a_server_that_still_tries(text: str) -> None:
