@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from bench import (
     accept,
     bounces,
+    dispatch,
     events,
     forgery,
     fuzz,
@@ -24,6 +25,8 @@ BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]
     "accept": accept.bench,
     "accept_batch": accept.bench_batch,
     "send_path": send_path.bench,
+    "send_path_kafka": send_path.bench_kafka,
+    "dispatch": dispatch.bench,
     "events": events.bench,
     "receiver": receiver.bench,
     "bounces": bounces.bench,

@@ -66,11 +66,12 @@ class BenchHouse:
 
 
 @asynccontextmanager
-async def bench_house(marketing: str, ports: Mapping[str, int]) -> AsyncIterator[BenchHouse]:
-    """`marketing`: how its relay is reached (BY_SMTP, BY_SENDGRID, BY_SES). 45 day partitions stand."""
+async def bench_house(marketing: str, ports: Mapping[str, int], more: str = "") -> AsyncIterator[BenchHouse]:
+    """`marketing`: how its relay is reached (BY_SMTP, BY_SENDGRID, BY_SES); `more`: further tables of the
+    configuration. 45 day partitions stand."""
     folder = Path(tempfile.mkdtemp(prefix="posthouse-bench-"))
     os.chmod(folder, 0o755)
-    (folder / "posthouse.toml").write_text((CONFIGURATION + marketing).format(folder=folder, **ports))
+    (folder / "posthouse.toml").write_text((CONFIGURATION + marketing).format(folder=folder, **ports) + more)
     settings = load(folder / "posthouse.toml", {})
     make_simulator_keys(settings)
     try:

@@ -5,7 +5,9 @@ import subprocess
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
+from bench.dispatch import DISPATCHER
 from bench.house import (
     BY_SMTP,
     PARTITIONS,
@@ -17,8 +19,10 @@ from bench.house import (
     refuse_dead,
     rss_mb,
 )
+from bench.kafka import bench_broker, table_of
 from bench.seed import SUPPRESSIONS, accept, make_suppressions, make_template
 from bench.sink import smtp_sink, source_rate
+from posthouse.config import KafkaSettings
 from posthouse.domain.stream import Stream
 from posthouse.storage.books import residual
 from posthouse.storage.demo import progress
@@ -32,9 +36,19 @@ async def bench() -> list[dict[str, object]]:
     return [await one(workers, MAILS) for workers in (1, 2)]
 
 
-async def one(workers: int, mails: int) -> dict[str, object]:
+async def bench_kafka() -> list[dict[str, object]]:
+    """Two workers on either bus, one run after the other; `of_embedded` is what the embedded one is 1 of."""
+    embedded = await one(2, MAILS)
+    with bench_broker() as kafka:
+        on_kafka = await one(2, MAILS, kafka)
+    ratio = cast("int", on_kafka["per_s"]) / cast("int", embedded["per_s"])
+    return [embedded, {**on_kafka, "of_embedded": round(ratio, 2)}]
+
+
+async def one(workers: int, mails: int, kafka: KafkaSettings | None = None) -> dict[str, object]:
     named = ports(*PORTS)
-    async with bench_house(BY_SMTP, named) as house, smtp_sink(named["mk"], house.folder) as sink:
+    more = "" if kafka is None else table_of(kafka)
+    async with bench_house(BY_SMTP, named, more) as house, smtp_sink(named["mk"], house.folder) as sink:
         reference = await asyncio.to_thread(source_rate, named["mk"], SOURCE_MAILS, 8)
         await make_template(house.db)
         await make_suppressions(house.db)
@@ -43,6 +57,7 @@ async def one(workers: int, mails: int) -> dict[str, object]:
     per_s = mails / watched.seconds
     return {
         "bench": "send_path",
+        "bus": "postgresql" if kafka is None else "kafka",
         "workers": workers,
         "mails": mails,
         "per_s": round(per_s),
@@ -77,7 +92,8 @@ async def send(house: BenchHouse, workers: int, mails: int) -> Watched:
     due_at = datetime.now(UTC) + timedelta(seconds=WORKERS_START + mails / 20_000)
     await accept(house.db, Stream.MARKETING, mails, due_at)
     role = ("worker", "--stream", "marketing", "--port", "0")
-    async with house.roles(*[role] * workers) as children:
+    beside = [DISPATCHER] if house.settings.kafka.bootstrap_servers else []
+    async with house.roles(*beside, *[role] * workers) as children:
         await asyncio.sleep(max(0.0, (due_at - datetime.now(UTC)).total_seconds()))
         return await _watch(house, children, mails)
 

@@ -44,7 +44,9 @@ def _may_mount() -> bool:
 
 
 #: A disk that can be filled must be mounted: where that is not allowed, the tests of it are not there.
-collect_ignore = [] if _may_mount() else ["integration/test_api_disk_full.py"]
+collect_ignore = (
+    [] if _may_mount() else ["integration/test_api_disk_full.py", "conformance/test_jobs_kafka_disk_full.py"]
+)
 
 _TEMPLATE = "template_posthouse"
 _ROOM = 2 << 30  # bytes

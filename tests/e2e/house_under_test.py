@@ -2,23 +2,22 @@
 
 import asyncio
 import os
-import random
 import secrets
 import signal
-import socket
 import tempfile
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 from uuid import UUID
 
 import aiohttp
 import msgspec
 from house_client import NEWSLETTER, RECEIPT, Client
+from house_config import CONFIG, configuration, free_ports
 from house_parts import Part, Probe, until
 
 from posthouse.app.adapters import make_simulator_keys
@@ -40,68 +39,8 @@ from posthouse.storage.embedded import EmbeddedPostgres
 from posthouse.storage.migrate import migrate
 from posthouse.storage.sql import Queries, load_queries, parse
 
-CONFIG: Final = "posthouse.toml"
-SLOTS: Final = 32
 #: Everything that was begun has come to its end within this, on a machine with other things to do. Seconds.
 SETTLED_WITHIN: Final = 60.0
-
-_CONFIGURATION: Final = """
-[house]
-data_dir = "{folder}"
-api_port = {api}
-track_port = {track}
-processor_port = {processor}
-worker_ports = {{ transactional = {transactional}, marketing = {marketing} }}
-
-[database]
-pool_size = 4
-
-[lease]
-beat_every = "300ms"
-begin_within = "1s"
-dead_after = "2s"
-
-[retry]
-soft_bounce = ["300ms", "300ms", "300ms"]
-base = "200ms"
-cap = "1s"
-longest_hint = "1s"
-
-[streams.transactional]
-relays = ["sim-smtp"]
-from_domains = ["shop.example"]
-tracking_url = "http://127.0.0.1:{track}"
-bounce_domain = "bounce.shop.example"
-unknown_after = "1s"
-slots = {slots}
-
-[streams.marketing]
-relays = ["sim-sendgrid"]
-from_domains = ["news.shop.example"]
-tracking_url = "http://localhost:{track}"
-bounce_domain = "bounce.news.shop.example"
-list_id = "news.shop.example"
-unknown_after = "2s"
-slots = {slots}
-
-[relays.sim-smtp]
-kind = "smtp"
-host = "127.0.0.1"
-port = {smtp}
-tls = "none"
-simulator = true
-
-[relays.sim-sendgrid]
-kind = "sendgrid"
-base_url = "http://127.0.0.1:{sendgrid}"
-api_key_file = "{folder}/simulator/sendgrid.key"
-webhook_key_file = "{folder}/simulator/sendgrid.pub"
-simulator = true
-
-[simulation]
-control_port = {control}
-time_scale = 0.005
-"""
 
 _LOOKS: Final = """\
 -- name: told_of
@@ -113,6 +52,9 @@ GROUP BY j.job_id, j.status;
 SELECT count(*) FROM email_job WHERE status IN ('PENDING', 'QUEUED', 'SENDING', 'UNKNOWN');
 -- name: in_state
 SELECT count(*) FROM email_job WHERE to_address LIKE $1 AND status = $2;
+-- name: longest_wait
+SELECT coalesce(max(extract(epoch FROM sent_at - created_at) * 1000), 0)::bigint FROM email_job
+WHERE to_address LIKE $1;
 -- name: due_doubts
 SELECT count(*) FROM email_job WHERE status = 'UNKNOWN' AND due_at <= now();
 -- name: inbox
@@ -160,6 +102,14 @@ class Told:
         return Counter(story.status for story in self.stories.values())
 
 
+#: Whether something has nothing to do.
+Calm: TypeAlias = Callable[[], Awaitable[bool]]
+
+
+async def _calm() -> bool:
+    return True
+
+
 class House:
     """`async with running_house_under_test() as house:`"""
 
@@ -172,6 +122,7 @@ class House:
         parts: Mapping[str, Part],
         client: Client,
         simulator: Simulator,
+        calm: Calm,
     ) -> None:
         self.folder = folder
         self.settings = settings
@@ -180,6 +131,7 @@ class House:
         self.parts = parts
         self.client = client
         self.simulator = simulator
+        self._calm = calm
         self._postgres_wanted = asyncio.Event()
         self._postgres_wanted.set()
 
@@ -300,15 +252,15 @@ class House:
         try:
             if await self.count("unsettled") or not (await self.simulator.idle()).idle:
                 return False
-            return await self.count("inbox") == 0
+            return await self.count("inbox") == 0 and await self._calm()
         except NotNow:
             return False
 
 
 @asynccontextmanager
-async def running_house_under_test(more: str = "") -> AsyncIterator[House]:
+async def running_house_under_test(more: str = "", calm: Calm = _calm) -> AsyncIterator[House]:
     """Started, ready, with a key and two templates; at its end everything is drained and gone. `more`:
-    further tables of the configuration."""
+    further tables of the configuration. `calm`: whether what is beside the database has nothing to do."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-e2e-")))
         os.chmod(folder, 0o755)
@@ -326,7 +278,7 @@ async def running_house_under_test(more: str = "") -> AsyncIterator[House]:
         stack.callback(client.close)
         simulator = Simulator(f"http://127.0.0.1:{settings.simulation.control_port}", session)
         parts = _parts(settings, config, postgres.dsn, session)
-        house = House(folder, settings, postgres, db, parts, client, simulator)
+        house = House(folder, settings, postgres, db, parts, client, simulator, calm)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         tasks = [group.create_task(part.keep()) for part in parts.values()]
         tasks.append(group.create_task(house.keep_postgres()))
@@ -335,26 +287,6 @@ async def running_house_under_test(more: str = "") -> AsyncIterator[House]:
         for template in (RECEIPT, NEWSLETTER):
             await client.api.must_post("/v1/templates", template)
         yield house
-
-
-def configuration(folder: Path) -> str:
-    names = ("api", "track", "processor", "transactional", "marketing", "smtp", "sendgrid", "control")
-    return _CONFIGURATION.format(
-        folder=folder, slots=SLOTS, **dict(zip(names, free_ports(len(names)), strict=True))
-    )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports below those that the kernel gives to outgoing connections: a role that is started again finds its
-    port as it left it."""
-    found: list[int] = []
-    for port in random.sample(range(20_000, 32_000), 200):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                found.append(port)
-        if len(found) == count:
-            return found
-    raise AssertionError("no free ports")
 
 
 def _parts(settings: Settings, config: Path, dsn: str, session: aiohttp.ClientSession) -> dict[str, Part]:

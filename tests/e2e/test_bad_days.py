@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from house_client import Mail, mails
+from house_config import SLOTS
 from house_parts import until
-from house_under_test import SLOTS, House, running_house_under_test
+from house_under_test import House, running_house_under_test
 
 from posthouse.domain.event import EventType
 from posthouse.domain.job import Status

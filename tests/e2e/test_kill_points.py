@@ -1,24 +1,22 @@
 """kill -9 of every process at every point of a mail's way: nothing lost, no repeat that is not announced."""
 
 import asyncio
-import json
 import signal
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 import pytest
 import pytest_asyncio
 from house_client import mails
 from house_parts import until
-from house_under_test import SLOTS, House, Told, running_house_under_test
+from house_under_test import House, running_house_under_test
+from kill_report import Kill, reporting, verdict_of
 
 from posthouse.domain.stream import Stream
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TX, MK = "worker-transactional", "worker-marketing"
-REPORT = Path(__file__).parents[2] / "kill-report.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +39,10 @@ class At:
                 return tuple(Stream)
 
 
-@dataclass(frozen=True, slots=True)
-class Kill:
-    """A line of kill-report.json."""
-
-    point: str
-    role: str
-    hit: bool
-    lost: int
-    duplicates: int
-    unknown: int
-
-
 @pytest.fixture(scope="module")
 def report() -> Iterator[list[Kill]]:
-    kills: list[Kill] = []
-    yield kills
-    lines = ",\n".join(json.dumps(asdict(kill)) for kill in kills)
-    REPORT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    with reporting("postgresql") as kills:
+        yield kills
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -104,7 +88,7 @@ async def test_killed_on_the_way(house: House, report: list[Kill], kills: Sequen
         assert part.hits[hits:] == [at.point]
     await asyncio.gather(*(part.ready() for part in parts))
     for at in kills:
-        report.append(await verdict_of(house, at.role, at.point, tag, at.streams))
+        report.append(await verdict_of(house, (at.role, at.point), tag, at.streams))
 
 
 async def test_killed_while_it_settles_doubts(house: House, report: list[Kill]) -> None:
@@ -120,7 +104,7 @@ async def test_killed_while_it_settles_doubts(house: House, report: list[Kill]) 
 
     assert await processor.ended(lives) == -signal.SIGKILL
     assert processor.hits[-1] == "sweeper.settled"
-    kill = await verdict_of(house, "processor", "sweeper.settled", "settled", tuple(Stream))
+    kill = await verdict_of(house, ("processor", "sweeper.settled"), "settled", tuple(Stream))
     report.append(kill)
     assert kill.unknown >= 1
 
@@ -136,7 +120,7 @@ async def test_killed_postgresql(house: House, report: list[Kill]) -> None:
 
     assert house.client.answers[503] > refused
     assert house.postgres.pid != server
-    report.append(await verdict_of(house, "postgres", "postmaster under load", "pgkill", tuple(Stream)))
+    report.append(await verdict_of(house, ("postgres", "postmaster under load"), "pgkill", tuple(Stream)))
     assert lives == {name: len(part.ends) for name, part in house.parts.items()}
     assert not [name for name, pid in pids.items() if await house.is_declared_dead(pid)]
 
@@ -152,29 +136,7 @@ async def test_killed_tracking(house: House, report: list[Kill]) -> None:
 
     assert await track.ended(lives) == -signal.SIGKILL
     await track.ready()
-    report.append(await verdict_of(house, "track", "while people read", "track", [Stream.MARKETING]))
-
-
-async def verdict_of(house: House, role: str, point: str, tag: str, streams: Sequence[Stream]) -> Kill:
-    """Settled, and the three ledgers of the whole house agree: what this kill did to the mail it touched."""
-    await house.settled()
-    await house.assert_clean()
-    told = [await house.told_of(tag, stream) for stream in streams]
-    for stream, ours in zip(streams, told, strict=True):
-        refuse_silent_repeats(stream, ours)
-    lost = sum(1 for t in told for job_id in t.stories if not t.arrivals.get(job_id))
-    assert lost == 0
-    return Kill(point, role, True, lost, sum(t.duplicates for t in told), sum(len(t.unknown) for t in told))
-
-
-def refuse_silent_repeats(stream: Stream, told: Told) -> None:
-    assert told.repeated <= told.unknown
-    match stream:
-        case Stream.TRANSACTIONAL:
-            assert told.duplicates <= SLOTS
-        case Stream.MARKETING:
-            # This relay reports each mail it takes: what it took is known before anything is repeated.
-            assert told.duplicates == 0
+    report.append(await verdict_of(house, ("track", "while people read"), "track", [Stream.MARKETING]))
 
 
 async def in_doubt(house: House) -> bool:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from house_client import Mail, mails
-from house_under_test import House, free_ports, running_house_under_test
+from house_config import free_ports
+from house_under_test import House, running_house_under_test
 
 from posthouse.domain.event import EventType
 from posthouse.domain.job import Status

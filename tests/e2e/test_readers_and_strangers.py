@@ -13,8 +13,9 @@ import msgspec
 import pytest
 import pytest_asyncio
 from house_client import RECEIPT, Mail, mails
+from house_config import SLOTS
 from house_parts import until
-from house_under_test import SLOTS, House, running_house_under_test
+from house_under_test import House, running_house_under_test
 
 from posthouse.domain.job import Status
 from posthouse.domain.stream import Stream

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from house_config import configuration
 from house_parts import until
-from house_under_test import configuration
 from traces import process_of, processes_of
 
 from posthouse.app.adapters import make_simulator_keys

@@ -23,7 +23,6 @@ from posthouse.storage import jobs
 from posthouse.storage.background import in_background
 from posthouse.storage.db import Database
 from posthouse.storage.jobs import Standing
-from posthouse.telemetry import log
 
 #: A job that was locked when its record came is looked at again after so long. Seconds.
 LOOKED_AT_AGAIN: Final = 0.1
@@ -213,14 +212,9 @@ class KafkaJobs:
             await self._commit(member)
 
     async def _commit(self, member: Member) -> None:
-        """Put off where it fails: what is not committed is read again, and changes nothing."""
         offsets = self._progress.to_commit()
-        try:
-            await member.commit(offsets)
-        except NotNow as error:
-            log.warning("offsets not committed", stream=self._stream.value, reason=error.message)
-        else:
-            self._progress.committed(offsets)
+        await member.commit(offsets)
+        self._progress.committed(offsets)
 
 
 def _judged(

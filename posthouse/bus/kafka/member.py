@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from posthouse.bus.kafka.connection import connection, heed, not_now
+from posthouse.bus.kafka.connection import connection, heed
 from posthouse.bus.kafka.topics import full_name
 from posthouse.config import KafkaSettings
 from posthouse.domain.errors import Misconfigured
@@ -45,7 +45,16 @@ class Member:
         self._settings = settings
         self._topic = full_name(settings, topic)
         self._lost = lost
-        self._consumer = Consumer({**connection(settings), **_membership(settings, group), "error_cb": heed})
+        self._wanted: dict[int, int] = {}  # by partition, the offset last asked to be committed
+        self._refused: set[int] = set()  # partitions of which that has failed
+        self._consumer = Consumer(
+            {
+                **connection(settings),
+                **_membership(settings, group),
+                "error_cb": heed,
+                "on_commit": self._answered,
+            }
+        )
         self._thread = ThreadPoolExecutor(1, f"kafka {group}")
         self._early: list[KafkaMessage] = []
         self._paused = False
@@ -77,7 +86,12 @@ class Member:
             raise
 
     async def commit(self, offsets: Mapping[int, int]) -> None:
-        """By partition, the offset after the last record that is done with. Raises NotNow."""
+        """By partition, the offset after the last record that is done with.
+
+        The cluster is not waited for: librdkafka blocks in that for as long as a broker is away, which costs
+        the member its partitions, and may then never read again. What fails is tried again; what is lost with
+        this process is read again.
+        """
         if offsets:
             await self._call(lambda: self._commit(offsets))
 
@@ -108,6 +122,8 @@ class Member:
         self._consumer.subscribe([self._topic], on_assign=self._assigned, on_revoke=self._revoked)
 
     def _fetch(self, limit: int, timeout: float) -> list[KafkaMessage]:
+        if self._refused:
+            self._commit({partition: self._wanted[partition] for partition in self._refused})
         if self._paused:
             self._paused = False
             self._consumer.resume(self._consumer.assignment())
@@ -134,11 +150,19 @@ class Member:
         """Of the partitions that are still ours: of the others, another member says what is done."""
         ours = {one.partition for one in self._consumer.assignment()}
         done = [TopicPartition(self._topic, p, offset) for p, offset in offsets.items() if p in ours]
+        self._wanted.update((one.partition, one.offset) for one in done)
+        self._refused.difference_update(offsets)
         try:
             if done:
-                self._consumer.commit(offsets=done, asynchronous=False)
+                self._consumer.commit(offsets=done, asynchronous=True)
         except KafkaException as error:
-            raise not_now(error) from error
+            self._answered(error.args[0], done)
+
+    def _answered(self, error: KafkaError | None, partitions: Sequence[TopicPartition]) -> None:
+        failed = [one for one in partitions if error is not None or one.error is not None]
+        self._refused.update(one.partition for one in failed if one.partition in self._wanted)
+        if error is not None:
+            heed(error)
 
     def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign(list(partitions))
@@ -148,6 +172,9 @@ class Member:
     def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         gone = frozenset(one.partition for one in partitions)
         self._early = [one for one in self._early if one.partition() not in gone]
+        for partition in gone:
+            self._wanted.pop(partition, None)
+            self._refused.discard(partition)
         self._lost(gone)
         consumer.incremental_unassign(list(partitions))
 
