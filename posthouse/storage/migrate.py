@@ -2,6 +2,8 @@
 
 A file is one transaction, unless its first line is `-- no-transaction` (for CREATE INDEX CONCURRENTLY and
 the like); such a file runs statement by statement, so each of its statements must bear being run again.
+
+A line `-- phase: contract` marks a file on whose schema the release before cannot run: one that takes away.
 """
 
 import asyncio
@@ -10,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from types import MappingProxyType
@@ -20,10 +23,22 @@ from posthouse.storage.sql import load_file
 
 _FILE = re.compile(r"(?P<number>\d{4})_[a-z0-9_]+\.sql")
 _NO_TRANSACTION = "-- no-transaction"
+_CONTRACT = re.compile(r"^-- phase: contract$", re.MULTILINE)
 # DDL waits for its locks at most this long: behind a waiting ALTER every reader of the table queues up.
 _SERVER_SETTINGS: Mapping[str, str] = MappingProxyType(
     {"application_name": "posthouse migrate", "lock_timeout": "10s", "statement_timeout": "0"}
 )
+
+
+class Phase(StrEnum):
+    """What a migration does to the release before it.
+
+    A change that takes something away comes in two releases: the migrations of the first only add, so both
+    run on them side by side; the second one's take away.
+    """
+
+    EXPAND = "expand"
+    CONTRACT = "contract"
 
 
 class MigrationRefused(Misconfigured):
@@ -43,6 +58,10 @@ class Migration:
         return hashlib.sha256(self.sql.encode()).digest()
 
     @property
+    def phase(self) -> Phase:
+        return Phase.CONTRACT if _CONTRACT.search(self.sql) else Phase.EXPAND
+
+    @property
     def in_transaction(self) -> bool:
         return not self.sql.startswith(_NO_TRANSACTION)
 
@@ -52,6 +71,7 @@ class Applied:
     number: int
     name: str
     digest: bytes
+    phase: Phase
 
 
 async def migrate(dsn: str, folder: Traversable | None = None) -> list[str]:
@@ -100,10 +120,8 @@ def _missing(migrations: Sequence[Migration], applied: Sequence[Applied]) -> lis
     for done in applied:
         file = files_by_number.get(done.number)
         if file is None:
-            raise MigrationRefused(
-                f"The database has migration {done.name}, which this version of Posthouse does not know: "
-                "it was made by a newer version. Run that version, or restore the backup taken before it."
-            )
+            _refuse_unknown(done, max(files_by_number, default=0))
+            continue
         if file.digest != done.digest:
             raise MigrationRefused(
                 f"{file.name} was changed after it had been applied: "
@@ -117,6 +135,16 @@ def _missing(migrations: Sequence[Migration], applied: Sequence[Applied]) -> lis
                 f"{migration.name} comes before {last:04}, which is already applied: give it a higher number."
             )
     return missing
+
+
+def _refuse_unknown(done: Applied, newest: int) -> None:
+    """A newer version may have added to the schema while this one runs; it may not have taken away."""
+    if done.phase is Phase.EXPAND and done.number > newest:
+        return
+    raise MigrationRefused(
+        f"The database has migration {done.name}, which this version of Posthouse does not know, and cannot "
+        "run on: it was made by a newer version. Run that version, or restore the backup taken before it."
+    )
 
 
 async def _apply(wire: Wire, migration: Migration) -> None:
@@ -142,11 +170,17 @@ def _is_sql(line: str) -> bool:
 
 
 async def _record(wire: Wire, migration: Migration) -> None:
-    await wire.execute("record_migration", migration.number, migration.name, migration.digest)
+    await wire.execute(
+        "record_migration", migration.number, migration.name, migration.digest, migration.phase.value
+    )
 
 
 async def _applied(wire: Wire) -> list[Applied]:
-    return await wire.fetch_into(Applied, "applied_migrations")
+    return await wire.fetch_into(_applied_row, "applied_migrations")
+
+
+def _applied_row(number: int, name: str, digest: bytes, phase: str) -> Applied:
+    return Applied(number, name, digest, Phase(phase))
 
 
 @asynccontextmanager

@@ -65,13 +65,34 @@ async def test_a_file_changed_after_it_was_applied_is_refused_by_name(empty_dsn:
     assert not await _has(empty_dsn, "three")
 
 
-async def test_a_database_of_a_newer_version_is_refused(empty_dsn: str, folder: Path) -> None:
+async def test_a_version_runs_on_what_a_newer_one_has_added(empty_dsn: str, folder: Path) -> None:
+    """Old and new run side by side while the processes are restarted one after the other."""
+    (folder / "0003_three.sql").write_text("CREATE TABLE three (n int);")
     await migrate(empty_dsn, folder)
-    (folder / "0002_two.sql").unlink()
+    (folder / "0003_three.sql").unlink()
+    for call in (pending, migrate):
+        assert await call(empty_dsn, folder) == []
+
+
+async def test_a_version_refuses_a_schema_from_which_a_newer_one_has_taken_away(
+    empty_dsn: str, folder: Path
+) -> None:
+    (folder / "0003_three.sql").write_text("-- No longer used.\n-- phase: contract\nDROP TABLE one;")
+    await migrate(empty_dsn, folder)
+    (folder / "0003_three.sql").unlink()
+    for call in (pending, migrate):
+        with pytest.raises(MigrationRefused, match=r"0003_three\.sql, which this version .* cannot run on"):
+            await call(empty_dsn, folder)
+
+
+async def test_a_migration_that_is_not_newer_and_not_known_is_refused(empty_dsn: str, folder: Path) -> None:
+    """Of another branch, or renamed: not what the next release has added."""
+    await migrate(empty_dsn, folder)
+    (folder / "0001_one.sql").unlink()
     with pytest.raises(
-        MigrationRefused, match=r"0002_two\.sql, which this version of Posthouse does not know"
+        MigrationRefused, match=r"0001_one\.sql, which this version of Posthouse does not know"
     ):
-        await migrate(empty_dsn, folder)
+        await pending(empty_dsn, folder)
 
 
 async def test_a_file_put_in_between_is_refused(empty_dsn: str, folder: Path) -> None:
