@@ -114,6 +114,14 @@ class HttpClient:
         """GET, once. Raises only on cancellation."""
         return await self._exchange("GET", url, headers, b"", _at_once)
 
+    async def put(self, url: URL, headers: Mapping[str, str], body: bytes) -> Reply | NoReply:
+        """PUT, once. Raises only on cancellation."""
+        return await self._exchange("PUT", url, headers, body, _at_once)
+
+    async def delete(self, url: URL, headers: Mapping[str, str]) -> Reply | NoReply:
+        """DELETE, once. Raises only on cancellation."""
+        return await self._exchange("DELETE", url, headers, b"", _at_once)
+
     async def _exchange(
         self, method: str, url: URL, headers: Mapping[str, str], body: bytes, begin: Begin
     ) -> Reply | NoReply:

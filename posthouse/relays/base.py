@@ -5,13 +5,13 @@ network does: each such thing is an outcome. What it cannot express it refuses a
 never by leaving it out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
 from posthouse.domain.event import BounceClass, Event, EventType
-from posthouse.domain.ids import JobId, RelayAccount
+from posthouse.domain.ids import AddressKey, JobId, RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.domain.suppression import SuppressionReason
 
@@ -185,6 +185,79 @@ class Inquirer(Protocol):
     async def ask(self, inquiries: Sequence[Inquiry]) -> list[Answer]:
         """One answer for each, in the same order. Never raises but on cancellation; ends by itself within
         a time that is bounded, whatever the server does."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ListedThere:
+    """An address on a relay's own suppression list, as the relay shows it: foreign text, cleaned, unread."""
+
+    address: str
+    reason: SuppressionReason
+    since: datetime | None
+    words: str  # the relay's own; "" when it says nothing
+
+
+@dataclass(frozen=True, slots=True)
+class OnList:
+    """An address to be put on a relay's list, or taken off it."""
+
+    address: AddressKey
+    reason: SuppressionReason
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The list is now as it was asked for, whether it had to be changed or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptThere:
+    """The relay will not: asking again changes nothing."""
+
+    reason: str
+
+
+Change: TypeAlias = Changed | KeptThere
+
+
+@dataclass(frozen=True, slots=True)
+class ListRules:
+    """What a relay lets its customer change of its list.
+
+    `adds`: the reasons that can be put there, and what each reads as from then on. `keeps`: the reasons whose
+    entries only the relay takes away.
+    """
+
+    adds: Mapping[SuppressionReason, SuppressionReason]
+    keeps: frozenset[SuppressionReason] = frozenset()
+
+
+class SuppressionList(Protocol):
+    """The addresses that one account does not try: it takes their mail, and drops it.
+
+    Every method raises NotNow when the relay is away or cannot be understood, and Misconfigured when the
+    account's key may not see its lists.
+    """
+
+    account: RelayAccount
+    rules: ListRules
+    #: Which list it is of the vendor's, as "mailgun mail.shop.example": another one under the same account's
+    #: name has lost nothing, it is another.
+    place: str
+
+    def read(self) -> AsyncIterator[Sequence[ListedThere]]:
+        """The whole list in pages, each a part that fits in memory. An entry may come twice."""
+        ...
+
+    async def add(self, entries: Sequence[OnList]) -> list[Change]:
+        """One answer for each, in the same order. `rules.adds` must have the reasons."""
+        ...
+
+    async def remove(self, entries: Sequence[OnList]) -> list[Change]:
+        """The same. What is not there is `Changed`."""
         ...
 
     async def close(self) -> None: ...

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import formatdate
 from enum import StrEnum
+from itertools import islice
 
 
 class ListName(StrEnum):
@@ -50,10 +51,11 @@ class SuppressionLists:
         listed = self._lists[name].get(address.lower())
         return listed if listed is not None and listed.since <= now else None
 
-    def items(self, name: ListName, now: float, limit: int) -> list[dict[str, str]]:
-        """In alphabetical order, as the API has them."""
+    def items(self, name: ListName, now: float, limit: int, after: str = "") -> list[dict[str, str]]:
+        """In alphabetical order, as the API has them; `after`: the last address of the page before."""
         known = sorted(self._lists[name].items())
-        return [view(name, listed) for _, listed in known if listed.since <= now][:limit]
+        behind = (listed for key, listed in known if key > after.lower() and listed.since <= now)
+        return [view(name, listed) for listed in islice(behind, limit)]
 
 
 def view(name: ListName, listed: Listed) -> dict[str, str]:

@@ -68,6 +68,15 @@ class _Form:
     test: bool
 
 
+class _ToList(msgspec.Struct, frozen=True):
+    address: str
+    error: str = ""
+
+
+_TO_LIST = msgspec.json.Decoder(list[_ToList])
+_LISTED_AT_ONCE = 1000
+
+
 def mailgun_side(world: World, account: MailgunAccount) -> HttpSide:
     style = MailgunStyle(account.signing_key)
     webhook = world.webhook(account.name, account.webhook_url, style, account.habits)
@@ -129,16 +138,37 @@ class MailgunRelay:
         return _json({"items": found, "paging": {"next": page, "previous": page}})
 
     async def listed(self, request: Request) -> Response:
-        limit = int(request.query.get("limit", "100"))
-        return _json({"items": self._lists.items(_list(request), self._now(), limit), "paging": {}})
+        """Up to 1,000 a page. The last page has a link to the next one as well, which is empty."""
+        limit = min(int(request.query.get("limit", "100")), _LISTED_AT_ONCE)
+        found = self._lists.items(_list(request), self._now(), limit, request.query.get("address", ""))
+        last = found[-1]["address"] if found else request.query.get("address", "")
+        links = {"next": str(request.url.with_query(page="next", address=last, limit=str(limit)))}
+        return _json({"items": found, "paging": links})
 
     async def suppress(self, request: Request) -> Response:
-        name, form = _list(request), await request.post()
+        """One by a form, or up to 1,000 as JSON, of which all are taken or none."""
+        name = _list(request)
+        if request.content_type == "application/json":
+            return await self._suppress_all(name, await request.read())
+        form = await request.post()
         address = str(form.get("address", ""))
         if not _ADDRESS.fullmatch(address):
             raise RefusedError(400, "Invalid address")
         self._lists.add(name, address, self._now(), str(form.get("error", "")))
         return _json({"message": f"Address has been added to the {name} table", "address": address})
+
+    async def _suppress_all(self, name: ListName, body: bytes) -> Response:
+        try:
+            asked = _TO_LIST.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise RefusedError(400, "Invalid request body") from error
+        if len(asked) > _LISTED_AT_ONCE:
+            raise RefusedError(400, "Batch size should be less than 1000")
+        if not all(_ADDRESS.fullmatch(one.address) for one in asked):
+            raise RefusedError(400, "Invalid address")
+        for one in asked:
+            self._lists.add(name, one.address, self._now(), one.error)
+        return _json({"message": f"{len(asked)} addresses have been added to the {name} table"})
 
     async def one_listed(self, request: Request) -> Response:
         name = _list(request)

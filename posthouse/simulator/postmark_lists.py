@@ -12,6 +12,7 @@ from posthouse.simulator.postmark_events import stamp
 from posthouse.simulator.postmark_schema import RefusedError
 
 _AT_ONCE = 50
+_NEVER = "9999-12-31"
 
 
 class Reason(StrEnum):
@@ -59,7 +60,10 @@ class SuppressionLists:
         entry = self._entries.get((stream, address.lower()))
         return entry is not None and entry.since <= now
 
-    def dump(self, stream: str, now: float, address: str | None) -> list[dict[str, str]]:
+    def dump(
+        self, stream: str, now: float, address: str | None, first: str = "", last: str = ""
+    ) -> list[dict[str, str]]:
+        """`first`, `last`: only of these days and those between, as ISO dates."""
         return [
             {
                 "EmailAddress": entry.address,
@@ -69,6 +73,7 @@ class SuppressionLists:
             }
             for (listed_in, key), entry in self._entries.items()
             if listed_in == stream and entry.since <= now and address in (None, key)
+            if first <= stamp(entry.since)[:10] <= (last or _NEVER)
         ]
 
     def create(self, stream: str, body: bytes, now: float) -> list[dict[str, str | None]]:

@@ -114,7 +114,13 @@ class PostmarkRelay:
 
     async def dump(self, request: Request) -> Response:
         address = request.query.get("EmailAddress") or request.query.get("emailaddress")
-        found = self._lists.dump(self._stream(request), self._now(), address.lower() if address else None)
+        found = self._lists.dump(
+            self._stream(request),
+            self._now(),
+            address.lower() if address else None,
+            request.query.get("fromdate", ""),
+            request.query.get("todate", ""),
+        )
         return _json({"Suppressions": found})
 
     async def suppress(self, request: Request) -> Response:

@@ -24,8 +24,16 @@ class Named:
     categories: Sequence[str]
 
 
-def payload(step: Step, mailbox: Mailbox, named: Named, occurred_at: float, event_id: str) -> bytes:
-    """The JSON of one event. Reserved names win over custom args of the same name."""
+def payload(
+    step: Step,
+    mailbox: Mailbox,
+    named: Named,
+    occurred_at: float,
+    event_id: str,
+    dropped: str | None = None,
+) -> bytes:
+    """The JSON of one event. Reserved names win over custom args of the same name. `dropped`: why the mail
+    was not tried, where a list of the account's is the reason."""
     event: dict[str, str | int | list[str]] = dict(named.custom_args)
     event |= {"email": mailbox.address, "timestamp": int(occurred_at), "sg_event_id": event_id}
     if named.categories:
@@ -33,7 +41,10 @@ def payload(step: Step, mailbox: Mailbox, named: Named, occurred_at: float, even
     if not step.anonymous:
         event["sg_message_id"] = f"{named.message_id}.filterdrecv-simulator-0.{step.attempt}"
         event["smtp-id"] = f"<{named.message_id}@simulator.sendgrid.test>"
-    return _ENCODER.encode(event | _particulars(step, mailbox))
+    told = _particulars(step, mailbox)
+    if dropped is not None and step.kind is EventKind.DROPPED:
+        told = {"event": "dropped", "reason": dropped}
+    return _ENCODER.encode(event | told)
 
 
 def event_id(message_id: str, address: str, step: Step) -> str:

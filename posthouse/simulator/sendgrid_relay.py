@@ -19,10 +19,13 @@ from aiohttp.web import (
 )
 
 from posthouse.simulator.carrier import Carrier, Posted, Told, Tracking
+from posthouse.simulator.course import Course, Step
+from posthouse.simulator.events import EventKind
 from posthouse.simulator.http_faults import Refusals, answer, refused_by
-from posthouse.simulator.ledger import LedgerEntry, Via
+from posthouse.simulator.ledger import LedgerEntry, Outcome, Via
 from posthouse.simulator.letter import Envelope, read_html
 from posthouse.simulator.sendgrid_events import Named, event_id, payload
+from posthouse.simulator.sendgrid_lists import DROPPED, ListName, ListsApi, SuppressionLists
 from posthouse.simulator.sendgrid_schema import (
     ApiError,
     ApiErrors,
@@ -42,6 +45,13 @@ _OVERHEAD_BYTES = 1024 * 1024  # above the limit, so that it is ours to refuse
 _ENCODER = msgspec.json.Encoder()
 _UNAUTHORIZED = ApiError("The provided authorization grant is invalid, expired, or revoked")
 _RETRY_SECONDS = 2
+_SEND = "/v3/mail/send"
+#: The list that an event of a mail puts its address on.
+_LISTS = {
+    EventKind.HARD: ListName.BOUNCES,
+    EventKind.COMPLAINT: ListName.SPAM,
+    EventKind.UNSUBSCRIBE: ListName.UNSUBSCRIBES,
+}
 
 
 def sendgrid_side(world: World, account: SendGridAccount) -> HttpSide:
@@ -61,10 +71,12 @@ class SendGridRelay:
         self._carrier = carrier
         self._rng = random.Random(os.urandom(16))  # noqa: S311  # ids that differ between runs on one ledger
         self._max_bytes = world.settings.max_message_bytes
+        self._lists = SuppressionLists()
 
     def app(self) -> Application:
-        app = Application(client_max_size=self._max_bytes + _OVERHEAD_BYTES, middlewares=[_in_sendgrid_shape])
-        app.add_routes([post("/v3/mail/send", self.send)])
+        middlewares = [_in_sendgrid_shape, self._with_key]
+        app = Application(client_max_size=self._max_bytes + _OVERHEAD_BYTES, middlewares=middlewares)
+        app.add_routes([post(_SEND, self.send), *ListsApi(self._lists, self._now).routes()])
         return app
 
     async def send(self, request: Request) -> Response:
@@ -86,11 +98,53 @@ class SendGridRelay:
         if mail.mail_settings.sandbox_mode.enable:
             return Response(status=200)
         message_id = urlsafe_b64encode(self._rng.randbytes(16)).decode().rstrip("=")
-        await self._carrier.take(_posts(mail, message_id), body)
+        await self._carrier.take(self._posts(mail, message_id), body)
         return await answer(fault, request, Response(status=202, headers={"X-Message-Id": message_id}))
 
+    def _posts(self, mail: MailSend, message_id: str) -> list[Posted]:
+        return [
+            self._posted(mail, personalization, address.email, message_id)
+            for personalization in mail.personalizations
+            for _, _, address in personalization.everybody()
+        ]
+
+    def _posted(
+        self, mail: MailSend, personalization: Personalization, address: str, message_id: str
+    ) -> Posted:
+        arguments = {**mail.custom_args, **personalization.custom_args}
+        named = Named(message_id, arguments, mail.categories)
+        stopped_by = self._lists.stops(address, self._now())
+        return _posted(
+            mail,
+            personalization,
+            address,
+            named,
+            tell=lambda told: self._tell(told, named, stopped_by),
+            course=None if stopped_by is None else _stopped(),
+        )
+
+    def _tell(self, told: Told, named: Named, stopped_by: ListName | None) -> bytes:
+        name = _LISTS.get(told.step.kind)
+        if name is not None:
+            self._lists.add(name, told.mailbox.address, told.occurred_at, told.mailbox.reply)
+        event = event_id(named.message_id, told.mailbox.address, told.step)
+        dropped = None if stopped_by is None else DROPPED[stopped_by]
+        return payload(told.step, told.mailbox, named, told.occurred_at, event, dropped)
+
+    def _now(self) -> float:
+        return self._world.clock.now().timestamp()
+
+    @middleware
+    async def _with_key(
+        self, request: Request, handler: Callable[[Request], Awaitable[StreamResponse]]
+    ) -> StreamResponse:
+        """The lists; what is sent has its faults looked at before its key."""
+        if request.path != _SEND and not self._authorized(request):
+            return _refusal(401, _UNAUTHORIZED)
+        return await handler(request)
+
     def _refusals(self) -> Refusals:
-        reset = str(int(self._world.clock.now().timestamp()) + _RETRY_SECONDS)
+        reset = str(int(self._now()) + _RETRY_SECONDS)
         limits = {"X-RateLimit-Limit": "600", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": reset}
         return Refusals(
             throttled=_refusal(429, ApiError("too many requests"), headers=limits),
@@ -103,34 +157,34 @@ class SendGridRelay:
         return scheme.lower() == "bearer" and hmac.compare_digest(key.strip().encode(), self._key)
 
 
-def _posts(mail: MailSend, message_id: str) -> list[Posted]:
-    return [
-        _posted(mail, personalization, address.email, message_id)
-        for personalization in mail.personalizations
-        for _, _, address in personalization.everybody()
-    ]
-
-
-def _posted(mail: MailSend, personalization: Personalization, address: str, message_id: str) -> Posted:
-    arguments = {**mail.custom_args, **personalization.custom_args}
+def _posted(
+    mail: MailSend,
+    personalization: Personalization,
+    address: str,
+    named: Named,
+    *,
+    tell: Callable[[Told], bytes],
+    course: Course | None,
+) -> Posted:
+    arguments = named.custom_args
     attempt = arguments.get(ATTEMPT_ARGUMENT, "")
     envelope = Envelope(
         subject=personalization.subject or mail.subject or "",
-        message_id=message_id,
+        message_id=named.message_id,
         job_id=arguments.get(JOB_ARGUMENT),
         attempt=int(attempt) if attempt.isdecimal() and len(attempt) < 10 else None,
     )
     headers = mail.all_headers(personalization)
     unsubscribe = headers.get("list-unsubscribe", "")
     one_click = headers.get("list-unsubscribe-post", "")
-    named = Named(message_id, arguments, mail.categories)
     tracking = mail.tracking_settings
     return Posted(
         address=address,
         sender=mail.sender.email if mail.sender is not None else "",
         envelope=envelope,
         read=lambda: read_html(mail.html(), unsubscribe, one_click),
-        tell=lambda told: _told(told, named),
+        tell=tell,
+        course=course,
         tracking=Tracking(
             opens=tracking.open_tracking.enable,
             clicks=tracking.click_tracking.enable,
@@ -139,9 +193,9 @@ def _posted(mail: MailSend, personalization: Personalization, address: str, mess
     )
 
 
-def _told(told: Told, named: Named) -> bytes:
-    name = event_id(named.message_id, told.mailbox.address, told.step)
-    return payload(told.step, told.mailbox, named, told.occurred_at, name)
+def _stopped() -> Course:
+    """Taken, and never tried."""
+    return Course(Outcome.DROPPED, (Step(EventKind.DROPPED, 0.1),), None)
 
 
 def sendgrid_view(entry: LedgerEntry, body: bytes) -> MessageView:

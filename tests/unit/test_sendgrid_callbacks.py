@@ -13,6 +13,7 @@ from posthouse.clock import ManualClock
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import JobId, RelayAccount, uuid7
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.relays.base import RawCallback, Unplaced
 from posthouse.relays.sendgrid import SendGridCallbacks
 
@@ -173,11 +174,21 @@ def test_a_bounce_brings_its_codes_and_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "reason", ["Bounced Address", "Spam Reporting Address", "Unsubscribed Address", "Invalid", "Spam Content"]
+    ("reason", "mirrored"),
+    [
+        ("Bounced Address", SuppressionReason.BOUNCE),
+        ("Invalid", SuppressionReason.BOUNCE),
+        ("Spam Reporting Address", SuppressionReason.SPAM),
+        ("Unsubscribed Address", SuppressionReason.UNSUBSCRIBE),
+        ("Spam Content", None),
+    ],
 )
-def test_a_drop_keeps_the_relays_reason(reason: str) -> None:
+def test_a_drop_keeps_the_relays_reason_and_names_its_list(
+    reason: str, mirrored: SuppressionReason | None
+) -> None:
     event = read_event(event="dropped", reason=reason)
     assert (event.type, event.bounce, event.reason) == (EventType.REJECTED, None, reason)
+    assert event.mirrored is mirrored
 
 
 def test_a_machines_open_is_marked() -> None:

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from posthouse.clock import Clock
 from posthouse.net.client import ClientLimits, HttpClient
 from posthouse.net.guard import EgressPolicy
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
+from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
 from posthouse.simulator.settings import HttpAccount, SmtpAccount
 
 #: A claimed mail waits no longer than a second for a connection: then it goes back, to be checked again.
@@ -44,6 +44,10 @@ class VendorAccount(Protocol):
 
     def inquirer(self, clock: Clock) -> Inquirer | None:
         """Who asks about mail in doubt; None where the relay cannot be asked."""
+        ...
+
+    def suppression_list(self, clock: Clock) -> SuppressionList | None:
+        """The relay's own list of addresses that it does not try; None where it has none that can be read."""
         ...
 
     def simulated(self, hook_url: str) -> SimulatedAccount:

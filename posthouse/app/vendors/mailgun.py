@@ -10,8 +10,9 @@ from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import MailgunAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
-from posthouse.relays.mailgun import callbacks, inquiry, sender
+from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.lists import PAGE_BYTES
+from posthouse.relays.mailgun import callbacks, inquiry, sender, suppressions
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
 
 #: A question waits for its slot as long again: all are answered, or given up, within 5 seconds.
@@ -62,6 +63,14 @@ class MailgunVendor:
             total=_QUESTION_WITHIN,
         )
         return inquiry.MailgunInquirer(questions, client, clock)
+
+    def suppression_list(self, clock: Clock) -> SuppressionList | None:
+        table = self.table
+        lists = suppressions.MailgunLists(
+            account=self.name, domain=table.domain, api_key=self._api_key(), base_url=table.base_url
+        )
+        client = http_client(table.base_url, simulated=table.simulator, reply_bytes=PAGE_BYTES)
+        return suppressions.MailgunSuppressions(lists, client, clock)
 
     def simulated(self, hook_url: str) -> SimulatedAccount:
         return SimulatedMailgun(

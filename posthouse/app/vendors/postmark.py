@@ -9,7 +9,8 @@ from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import PostmarkAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
+from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.lists import PAGE_BYTES
 from posthouse.relays.postmark import (
     PostmarkAccount,
     PostmarkCallbacks,
@@ -18,6 +19,7 @@ from posthouse.relays.postmark import (
     PostmarkSecrets,
 )
 from posthouse.relays.postmark.sender import CAPABILITIES, REPLY_BYTES
+from posthouse.relays.postmark.suppressions import PostmarkSuppressions
 from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
 
 
@@ -55,6 +57,10 @@ class PostmarkVendor:
     def inquirer(self, clock: Clock) -> Inquirer | None:
         client = http_client(self.table.base_url, simulated=self.table.simulator)
         return PostmarkInquirer(self._account(), client, clock)
+
+    def suppression_list(self, clock: Clock) -> SuppressionList | None:
+        client = http_client(self.table.base_url, simulated=self.table.simulator, reply_bytes=PAGE_BYTES)
+        return PostmarkSuppressions(self._account(), client, clock)
 
     def simulated(self, hook_url: str) -> SimulatedAccount:
         table = self.table

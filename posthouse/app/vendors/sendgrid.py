@@ -13,8 +13,9 @@ from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import SendGridAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay
-from posthouse.relays.sendgrid import callbacks, sender
+from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.lists import PAGE_BYTES
+from posthouse.relays.sendgrid import callbacks, sender, suppressions
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
 
 
@@ -36,15 +37,8 @@ class SendGridVendor:
         return self.table.base_url
 
     def relay(self, clock: Clock, rng: random.Random) -> Relay:
-        table = self.table
-        account = sender.SendGridAccount(
-            account=self.name,
-            api_key=self._api_key(),
-            base_url=table.base_url,
-            max_concurrency=table.max_concurrency,
-        )
-        client = http_client(table.base_url, simulated=table.simulator)
-        return sender.SendGridRelay(account, client, clock)
+        client = http_client(self.table.base_url, simulated=self.table.simulator)
+        return sender.SendGridRelay(self._account(), client, clock)
 
     def reader(self, clock: Clock) -> CallbackReader | None:
         key = secret(self.table.webhook_key, "", self.table.webhook_key_file)
@@ -53,6 +47,10 @@ class SendGridVendor:
     def inquirer(self, clock: Clock) -> Inquirer | None:
         """Its Email Activity API is a paid extra: no account can be counted on to have it."""
         return None
+
+    def suppression_list(self, clock: Clock) -> SuppressionList | None:
+        client = http_client(self.table.base_url, simulated=self.table.simulator, reply_bytes=PAGE_BYTES)
+        return suppressions.SendGridSuppressions(self._account(), client, clock)
 
     def simulated(self, hook_url: str) -> SimulatedAccount:
         return SimulatedSendGrid(
@@ -69,6 +67,15 @@ class SendGridVendor:
 
     def lacks_simulator_keys(self) -> bool:
         return keys.to_come(self.table.simulator, self.table.api_key_file)
+
+    def _account(self) -> sender.SendGridAccount:
+        """Raises Misconfigured."""
+        return sender.SendGridAccount(
+            account=self.name,
+            api_key=self._api_key(),
+            base_url=self.table.base_url,
+            max_concurrency=self.table.max_concurrency,
+        )
 
     def _api_key(self) -> str:
         return secret("", self.table.api_key_env, self.table.api_key_file)

@@ -14,7 +14,14 @@ from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
 from posthouse.net.client import ClientLimits, HttpClient
 from posthouse.net.guard import EgressPolicy
-from posthouse.relays.base import CallbackReader, CallbackSource, Capabilities, Inquirer, Relay
+from posthouse.relays.base import (
+    CallbackReader,
+    CallbackSource,
+    Capabilities,
+    Inquirer,
+    Relay,
+    SuppressionList,
+)
 from posthouse.relays.ses import sender
 from posthouse.relays.ses.api import AwsApi, CredentialSource, Endpoint, endpoint
 from posthouse.relays.ses.callbacks import SesCallbacks
@@ -90,6 +97,9 @@ class SesVendor:
         limits = ClientLimits(total=FETCH_WITHIN, reply_bytes=FETCH_BYTES)
         client = HttpClient(EgressPolicy(allowed), limits)
         return SqsQueue(self.name, origin, url, AwsApi(client, self._credentials(), clock))
+
+    def suppression_list(self, clock: Clock) -> SuppressionList | None:
+        return None
 
     def simulated(self, hook_url: str) -> SimulatedAccount:
         credentials = self._credentials()()

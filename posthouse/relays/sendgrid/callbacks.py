@@ -29,6 +29,7 @@ from posthouse.domain.ids import (
     foreign_event_id,
     own_event_id,
 )
+from posthouse.domain.suppression import SuppressionReason
 from posthouse.relays.base import RawCallback, Unplaced
 from posthouse.relays.entries import (
     Entry,
@@ -70,8 +71,14 @@ class _BounceRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True, renam
         )
 
 
+class _DropRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: tuple[str, ...]
+    mirrors: SuppressionReason
+
+
 class _Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     words: dict[str, EventType]
+    dropped: tuple[_DropRule, ...]
     bounce: tuple[_BounceRule, ...]
 
 
@@ -214,9 +221,16 @@ def _read(raw: bytes, source: _Source) -> Event | Unplaced:
         url=text(entry, "url", 8000) or None if kind is EventType.CLICKED else None,
         user_agent=text(entry, "useragent") or None,
         machine=entry.get("sg_machine_open") is True,
+        mirrored=_mirrored(entry) if kind is EventType.REJECTED else None,
         raw=raw,
         recipient=recipient,
     )
+
+
+def _mirrored(entry: Entry) -> SuppressionReason | None:
+    """The list of SendGrid's own that the address is on, where that is why the mail was not tried."""
+    reason = text(entry, "reason", 100)
+    return next((rule.mirrors for rule in _TABLE.dropped if reason in rule.reason), None)
 
 
 def _event_id(entry: Entry, kind: EventType, job_id: JobId, attempt: int, raw: bytes) -> EventId:

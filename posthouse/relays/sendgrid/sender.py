@@ -78,7 +78,7 @@ class SendGridRelay:
         self._client = client
         self._clock = clock
         self._api_key = settings.api_key
-        self._url = _send_url(settings)
+        self._url = api_url(settings) / "v3/mail/send"
         self._headers = {
             "Authorization": f"Bearer {settings.api_key}",
             "Content-Type": "application/json",
@@ -154,14 +154,15 @@ def _begin(gate: Gate) -> bool:
     return True
 
 
-def _send_url(settings: SendGridAccount) -> URL:
+def api_url(settings: SendGridAccount) -> URL:
+    """Raises Misconfigured."""
     try:
         url = URL(settings.base_url)
     except ValueError as error:
         raise Misconfigured(f"relays.{settings.account}: base_url is not a URL: {error}.") from error
     if url.scheme not in ("http", "https") or not url.host or url.user or url.query_string or url.fragment:
         raise Misconfigured(f"relays.{settings.account}: base_url must be like https://api.sendgrid.com.")
-    return url / "v3/mail/send"
+    return url
 
 
 def _accepted(reply: Reply) -> Outcome:
