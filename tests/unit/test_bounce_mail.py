@@ -568,6 +568,15 @@ OTHERS = {
         f"Your message could not be delivered to {ANN}: no such user.\n",
         sender="News <news@example.org>", subject="This week", list_unsubscribe="<https://example.org/u>",
     ),
+    "a newsletter about bounces": mail(
+        f"This week: user unknown, mailbox full, and what 550 5.1.1 <{ANN}> means.\n",
+        sender="News <news@example.org>", subject="Undeliverable: why mail comes back",
+        list_unsubscribe="<https://example.org/u>",
+    ),
+    "someone who left": b"Return-Path: <>\n" + mail(
+        f"I have left the company, and this address is no longer valid. Please write to {BOB}.\n",
+        sender=ANN, subject="I have left",
+    ),
     "moderation": mail(
         "Your mail to 'offers' is being held until the list moderator can review it for approval.\n",
         sender="offers-bounces@lists.example.org", subject="Your message awaits moderator approval",

@@ -73,9 +73,10 @@ class _Signs:
 
     def has_diagnosis(self) -> bool:
         """Whether a reply is quoted, or a reason told."""
-        return (
-            next(replies_in(self.words), None) is not None or by_words(phrases_in(self.words), "") is not None
-        )
+        return self.quotes_a_reply() or by_words(phrases_in(self.words), "") is not None
+
+    def quotes_a_reply(self) -> bool:
+        return next(replies_in(self.words), None) is not None
 
 
 def _signs(head: Head, words: str) -> _Signs:
@@ -84,7 +85,7 @@ def _signs(head: Head, words: str) -> _Signs:
         subject=statements(Place.SUBJECT, subject),
         text=statements(Place.TEXT, text),
         daemon=_is_daemon(head),
-        null_path=head.get("return-path").replace(" ", "") == "<>",
+        null_path=any(head.get(name).replace(" ", "").endswith("<>") for name in ("return-path", "from")),
         answer="in-reply-to" in head or subject.startswith(_ANSWERS),
         to_many="list-unsubscribe" in head,
         words=f"{subject} {text}",
@@ -120,6 +121,9 @@ def _says_delayed(signs: _Signs) -> bool:
 def _says_failed(signs: _Signs) -> bool:
     if _FAILED in signs.text:
         return signs.daemon or signs.null_path or (not signs.answer and signs.begins_as_a_report())
-    if signs.daemon or signs.null_path:
+    if signs.daemon:
         return _MAY_HAVE_FAILED in signs.text or signs.has_diagnosis()
-    return _MAY_HAVE_FAILED in signs.subject and not signs.answer and signs.has_diagnosis()
+    if signs.null_path and (_MAY_HAVE_FAILED in signs.text or signs.quotes_a_reply()):
+        return True
+    said_in_subject = _MAY_HAVE_FAILED in signs.subject and not signs.answer and not signs.to_many
+    return said_in_subject and signs.has_diagnosis()
