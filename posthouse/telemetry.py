@@ -110,6 +110,11 @@ class Metrics:
             ["relay", "account", "result"],
             registry=self.registry,
         )
+        self.job_partitions_stopped = Gauge(
+            "posthouse_job_partitions_stopped",
+            "Partitions of a job topic that a run of records that cannot be processed has stopped.",
+            registry=self.registry,
+        )
         self.callbacks_stopped = Gauge(
             "posthouse_callbacks_stopped",
             "1 while a run of callbacks that cannot be read stops their processing.",

@@ -29,11 +29,13 @@ async def run_dispatcher(settings: Settings, streams: Collection[Stream], stop: 
         Producer(settings.kafka).running() as producer,
         asyncio.TaskGroup() as group,
     ):
-        probes = group.create_task(serve_ops(house, settings.house.dispatcher_port))
-        dispatching = [
-            group.create_task(_dispatcher(house, stream, producer).run(stop)) for stream in streams
-        ]
-        await asyncio.wait(dispatching)
+        dispatchers = [_dispatcher(house, stream, producer) for stream in streams]
+
+        def trouble() -> list[str]:
+            return [one.trouble for one in dispatchers if one.trouble is not None]
+
+        probes = group.create_task(serve_ops(house, settings.house.dispatcher_port, trouble))
+        await asyncio.wait([group.create_task(one.run(stop)) for one in dispatchers])
         probes.cancel()
 
 

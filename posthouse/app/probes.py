@@ -14,11 +14,17 @@ from posthouse.web.ops import build_ops
 NO_PORT: Final = 0
 
 
-async def serve_ops(house: House, port: int) -> None:
-    """Probes and metrics, until cancelled; nothing at NO_PORT."""
+async def serve_ops(house: House, port: int, own: Callable[[], Sequence[str]] = tuple) -> None:
+    """Probes and metrics, until cancelled; nothing at NO_PORT. `own`: why this role is not ready, beside what
+    is wrong with the house."""
     if port == NO_PORT:
         return
-    app = build_ops(house.metrics.registry, trouble_of(house))
+    trouble = trouble_of(house)
+
+    async def find() -> Sequence[str]:
+        return [*await trouble(), *own()]
+
+    app = build_ops(house.metrics.registry, find)
     stop = asyncio.Event()
     serving = asyncio.create_task(server.serve(app, house.settings.house.host, port, stop))
     try:

@@ -31,8 +31,10 @@ from posthouse.telemetry import Metrics, log
 POLL: Final = 0.25
 #: While the workers' budget is used up. Seconds.
 NO_ROOM_POLL: Final = 0.05
-#: How old the dispatcher's picture of the workers' pace may be. Seconds.
+#: How old the dispatcher's picture of the workers' pace may be. Seconds; more where the books are long, so
+#: that reading them takes at most a twentieth of its time.
 FLOW_EVERY: Final = 0.2
+_FLOW_SHARE: Final = 20
 #: Dispatches of one dispatcher that are being produced at a time.
 IN_FLIGHT: Final = 4
 #: A producer gives up before this, so nobody is producing what was queued longer ago.
@@ -115,9 +117,15 @@ class Dispatcher:
         self._metrics = metrics
         self._floor = Floor(clock)
         self._budget = Budget(clock)
-        self._flow_read_at = float("-inf")
+        self._flow_due_at = float("-inf")
         self._slots = asyncio.Semaphore(IN_FLIGHT)
         self._failures = 1  # until a first dispatch has gone through
+        self._trouble: str | None = None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing goes to the topic now."""
+        return self._trouble
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until `stop`, and what is being produced then is seen through."""
@@ -166,22 +174,24 @@ class Dispatcher:
                 # Nothing is queued for a cluster that does not answer: what waits in the table loses nothing.
                 await asyncio.sleep(full_jitter(self._rng, self._failures - 1, base=0.1, cap=2.0))
                 await self._topic.look()
+                self._trouble = None
             room = await self._room()
             limit = dispatch.queue_size(min(room, TRIAL) if unsure else room)
             queued = await self._queue(limit) if limit else None
         except NotNow as error:
             log.warning("cannot dispatch", stream=self._stream.value, reason=error.message)
-            self._failures += 1
+            self._failed(error)
             return None
         if queued is None:
             await self._ear.wait(POLL if room else NO_ROOM_POLL)
         return queued
 
     async def _room(self) -> int:
-        now = self._clock.monotonic()
-        if now - self._flow_read_at >= FLOW_EVERY:
+        began = self._clock.monotonic()
+        if began >= self._flow_due_at:
             self._budget.learn(await dispatch.flow(self._db, self._stream))
-            self._flow_read_at = now
+            took = self._clock.monotonic() - began
+            self._flow_due_at = began + max(FLOW_EVERY, _FLOW_SHARE * took)
         return self._budget.room
 
     async def _queue(self, limit: int) -> Queued | None:
@@ -200,10 +210,10 @@ class Dispatcher:
             log.warning(
                 "not produced", stream=self._stream.value, jobs=len(queued.jobs), reason=error.message
             )
-            self._failures += 1
+            self._failed(error)
             await self._close_or_leave(queued.dispatch_id)
             return
-        self._failures = 0
+        self._failures, self._trouble = 0, None
         self._metrics.dispatched.labels(self._stream.value).inc(len(queued.jobs))
         failpoint("dispatcher.produced")
         try:
@@ -212,6 +222,10 @@ class Dispatcher:
             # It looks abandoned then. What workers have not taken by that time gets a second record.
             log.warning("dispatch not noted as produced", reason=error.message)
         failpoint("dispatcher.placed")
+
+    def _failed(self, error: NotNow) -> None:
+        self._failures += 1
+        self._trouble = f"mail of the {self._stream} stream is not dispatched: {error.message}"
 
     async def _close_or_leave(self, dispatch_id: DispatchId) -> None:
         try:

@@ -16,10 +16,13 @@ from posthouse.cli.call import call_of
 from posthouse.cli.house import RunningHouse, running_house
 from posthouse.clock import SystemClock
 from posthouse.config import Settings, load
+from posthouse.domain.errors import Misconfigured
 from posthouse.domain.stream import Stream
 from posthouse.storage import keys
+from posthouse.storage.background import in_background
 from posthouse.storage.db import PoolKind, open_pool
 from posthouse.storage.sql import load_queries
+from posthouse.telemetry import log
 
 _KEY_FILE = "first.key"
 
@@ -43,8 +46,27 @@ def up(
         return
     console.print("starting a Kafka broker (the first start fetches it)")
     with running(settings.data_dir / "kafka", os.environ) as broker:
-        environment = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
-        asyncio.run(_up(_on_one_broker(settings, broker), config, console, environment))
+        asyncio.run(_up_on(broker, settings, config, console))
+
+
+async def _up_on(broker: Broker, settings: Settings, config: Path | None, console: Console) -> None:
+    environment = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
+    async with in_background(_keep_broker_up(broker), "broker"):
+        await _up(_on_one_broker(settings, broker), config, console, environment)
+
+
+async def _keep_broker_up(broker: Broker) -> None:
+    """As the database is: what ends by itself is started again, for as long as that takes."""
+    while True:
+        await asyncio.sleep(1.0)
+        if broker.is_running:
+            continue
+        log.error("the Kafka broker ended; starting it again")
+        broker.kill()
+        try:
+            await asyncio.to_thread(broker.start)
+        except Misconfigured as error:
+            log.error("the Kafka broker did not start; trying again", reason=error.message)
 
 
 def _on_one_broker(settings: Settings, broker: Broker) -> Settings:

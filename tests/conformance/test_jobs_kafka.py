@@ -40,7 +40,7 @@ from posthouse.bus.port import JobSource
 from posthouse.bus.postgres import PostgresHints, jobs_channel
 from posthouse.clock import SystemClock
 from posthouse.config import KafkaSettings
-from posthouse.domain.errors import NotNow, PoisonRun
+from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import DispatchId, InstanceId, JobId
 from posthouse.domain.job import ClaimedJob, Held, Status
 from posthouse.domain.stream import Stream
@@ -48,7 +48,7 @@ from posthouse.storage.db import Database
 from posthouse.storage.hints import Hinter, Listener
 from posthouse.telemetry import Metrics
 
-#: Records in a row that cannot be processed stop a source.
+#: Records in a row that cannot be processed stop their partition.
 RUN = 20
 
 
@@ -296,14 +296,31 @@ async def test_a_poison_record_goes_to_the_dead_letters_and_the_next_one_flows(b
     assert await bus.residual() == []
 
 
-async def test_a_run_of_poison_stops_the_consumer_and_leaves_the_topic_as_it_is(bus: KafkaBus) -> None:
-    await bus.put_raw([b"not ours"] * RUN)
+async def test_a_run_of_poison_stops_its_partition_and_leaves_it_as_it_is(bus: KafkaBus) -> None:
+    await bus.put_raw([b"not ours"] * (RUN + 5))
+    behind, elsewhere = Held(JobId(uuid4()), 0), await bus.accept([Letter()] * 40)
+    await bus.put([behind])
     for _ in range(2):  # started again it is no further
         source, _ = await bus.source()
-        with pytest.raises(PoisonRun, match="20 records in a row"):
-            await take(source, 1)
+        await until_stopped(bus, source)
+        assert (await bus.look()).spans[0].committed in (None, 0)
         await bus.end(source)
+        assert stopped(bus) == 0
     assert await asyncio.to_thread(bus.dead_letters_size) == 0
+    # The jobs of the other partitions are taken all the same.
+    taken = {stored.status for stored in await bus.standing(elsewhere)}
+    assert Status.SENDING in taken
+
+
+async def until_stopped(bus: KafkaBus, source: KafkaJobs) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while stopped(bus) == 0:
+            await source.take(100)
+            await source.wait(0.05)
+
+
+def stopped(bus: KafkaBus) -> float:
+    return bus.metrics.registry.get_sample_value("posthouse_job_partitions_stopped") or 0.0
 
 
 async def test_a_locked_job_is_looked_at_again(bus: KafkaBus) -> None:

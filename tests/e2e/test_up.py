@@ -37,14 +37,14 @@ MAIL = {"from": "Shop <orders@shop.example>", "to": "ok-up@gmail.sim.test", "sub
 
 
 @asynccontextmanager
-async def up(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str, str]]:
+async def up(folder: Path, *options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str, str]]:
     """A house that was started by its command; the URL and key that it printed."""
     os.chmod(folder, 0o755)
     config = folder / "posthouse.toml"
     config.write_text(configuration(folder), encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("POSTHOUSE_")}
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "posthouse", "--config", str(config), "up"),
+        *(sys.executable, "-m", "posthouse", "--config", str(config), "up", *options),
         stdout=asyncio.subprocess.PIPE,
         env=kept,
         cwd=folder,
@@ -126,6 +126,25 @@ async def test_its_own_death_ends_the_house(tmp_path: Path) -> None:
         process.kill()
         await process.wait()
         await until("nothing is left", lambda: processes_of(tmp_path) == {}, within=30.0)
+
+
+async def test_a_house_on_a_broker_of_its_own(tmp_path: Path) -> None:
+    """Its broker is killed, and is started again like everything else; at the end it is gone too."""
+    async with up(tmp_path, "--kafka") as (process, url, key):
+        ledger = tmp_path / "simulator" / "ledger.jsonl"
+        assert await post(url, key) == 202
+        await until("the mail arrives", lambda: ledger.read_bytes().count(b"ok-up@") == 1)
+        broker = process_of(tmp_path, "kafka.Kafka")
+        os.kill(broker, signal.SIGKILL)
+
+        assert await post(url, key) == 202
+        await until("its mail arrives too", lambda: ledger.read_bytes().count(b"ok-up@") == 2)
+        assert process_of(tmp_path, "kafka.Kafka") != broker
+
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(40):
+            assert await process.wait() == 0
+        assert processes_of(tmp_path) == {}
 
 
 async def test_a_database_that_comes_late_is_waited_for(

@@ -310,7 +310,8 @@ class Running:
 
     def __init__(self, db: Database, topic: JobTopic) -> None:
         self._stop = asyncio.Event()
-        self._running = asyncio.create_task(dispatcher(db, topic).run(self._stop))
+        self.dispatcher = dispatcher(db, topic)
+        self._running = asyncio.create_task(self.dispatcher.run(self._stop))
 
     async def stop(self) -> None:
         self._stop.set()
@@ -337,7 +338,7 @@ async def test_what_a_topic_does_not_take_is_due_again(db: Database, eyes: Eyes,
     ids = await accept(db, [Letter()] * 5)
     shelf.broken = True
     running = Running(db, shelf)
-    await until(lambda: shelf.looks >= 3)
+    await until(lambda: running.dispatcher.trouble is not None)  # so it is not ready
     shelf.broken = False
     await until(lambda: len(shelf.records) >= len(ids))
     await running.stop()

@@ -88,14 +88,12 @@ class KafkaJobs:
             await self.leave()
 
     async def take(self, limit: int) -> list[ClaimedJob]:
-        """Raises PoisonRun when nothing that comes is a record of ours."""
         if self._paused or limit < 1:
             return []
         for _ in range(VAIN_CLAIMS):
-            self._set_aside.refuse_a_run()
             records = await self._next_records(limit)
             if not records:
-                self._set_aside.no_run()
+                self._set_aside.quiet()
             # Before the claim: what fails here must not lose what a claim has taken.
             self._finish(await self._set_aside.bury())
             if not records:
@@ -157,8 +155,10 @@ class KafkaJobs:
     async def _fetch(self, member: Member, limit: int, timeout: float) -> None:
         for message in await member.fetch(limit, timeout):
             record = read(message)
-            self._progress.took(record.partition, record.offset)
-            self._fetched.append(record)
+            # What comes after a run stays where it is: it is not taken, so it is never committed.
+            if not self._set_aside.is_stopped(record.partition):
+                self._progress.took(record.partition, record.offset)
+                self._fetched.append(record)
 
     def _waits_for(self, ends: float) -> float:
         now = self._clock.monotonic()
@@ -184,7 +184,7 @@ class KafkaJobs:
         if isinstance(verdict, str) or record.names is None:
             self._set_aside.suspect(record, str(verdict))
             return
-        self._set_aside.no_run()
+        self._set_aside.good(record.partition)
         match verdict:
             case Verdict.DECIDED if record.names.job_id in held:
                 self._in_hand.setdefault(held[record.names.job_id], []).append(record)

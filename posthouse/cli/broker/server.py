@@ -77,6 +77,10 @@ class Broker:
     def bootstrap_servers(self) -> str:
         return f"{_HOST}:{self._port}"
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Return when it serves consumer groups. Raises Misconfigured when it does not come up."""
         assert self._process is None, "it runs already"
