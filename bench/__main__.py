@@ -28,6 +28,7 @@ BENCHES: Mapping[str, Callable[[], Coroutine[None, None, list[dict[str, object]]
     "send_path_kafka": send_path.bench_kafka,
     "dispatch": dispatch.bench,
     "events": events.bench,
+    "events_kafka": events.bench_on_kafka,
     "receiver": receiver.bench,
     "bounces": bounces.bench,
     "latency": latency.bench,

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import random
+import re
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
@@ -15,23 +16,39 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from bench.house import BY_SENDGRID, PORTS, BenchHouse, bench_house, ports
+from bench.kafka import bench_broker, table_of
 from bench.latency import until_ready
 from bench.seed import accept
 from posthouse.app.vendors.sendgrid import signing_key_path
 from posthouse.config import SendGridAccountSettings
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
+from posthouse.storage import outbox
 from posthouse.storage.books import residual
-from posthouse.storage.demo import callbacks_waiting, status_counts
+from posthouse.storage.demo import status_counts
 
 JOBS = 30_000
 EVENTS_EACH = 2  # processed, delivered
 BATCH = 100
 CLIENTS = 8
+_COUNTED = re.compile(r"^posthouse_events_total\{.*\} (.+)$", re.MULTILINE)
 
 
 async def bench() -> list[dict[str, object]]:
-    async with bench_house(BY_SENDGRID, ports(*PORTS)) as house:
+    """On the embedded bus."""
+    return [await _measured("postgres", "")]
+
+
+async def bench_on_kafka() -> list[dict[str, object]]:
+    """On the embedded bus and on Kafka, one after the other: figures of different runs do not compare."""
+    embedded = await _measured("postgres", "")
+    with bench_broker() as kafka:
+        return [embedded, await _measured("kafka", table_of(kafka))]
+
+
+async def _measured(bus: str, more: str) -> dict[str, object]:
+    """`more`: the tables of the configuration that make the bus this one."""
+    async with bench_house(BY_SENDGRID, ports(*PORTS), more) as house:
         await accept(house.db, Stream.MARKETING, JOBS, datetime.now(UTC))
         ids = await _hand_over_all(house)
         calls = list(_signed_batches(house, ids))
@@ -42,21 +59,23 @@ async def bench() -> list[dict[str, object]]:
             began = time.perf_counter()
             await _post(session, f"{url}/hooks/sendgrid/mk", calls)
             accepted = time.perf_counter() - began
-            await _until_processed(house)
+            await _until_processed(house, session)
             seconds = time.perf_counter() - began
+            await _until_published(house)
+            published = time.perf_counter() - began
         books = await residual(house.db)
     events = JOBS * EVENTS_EACH
-    return [
-        {
-            "bench": "events",
-            "events": events,
-            "batch": BATCH,
-            "processors": 1,
-            "per_s": round(events / seconds),
-            "received_per_s": round(events / accepted),
-            "residual": books.residual,
-        }
-    ]
+    figures: dict[str, object] = {
+        "bench": "events",
+        "bus": bus,
+        "events": events,
+        "batch": BATCH,
+        "processors": 1,
+        "per_s": round(events / seconds),
+        "received_per_s": round(events / accepted),
+        "residual": books.residual,
+    }
+    return figures | ({"published_per_s": round(events / published)} if more else {})
 
 
 async def _hand_over_all(house: BenchHouse) -> list[str]:
@@ -117,9 +136,21 @@ async def _post(
     await asyncio.gather(*(client() for _ in range(CLIENTS)))
 
 
-async def _until_processed(house: BenchHouse) -> None:
+async def _until_processed(house: BenchHouse, session: aiohttp.ClientSession) -> None:
+    """By the processor's own count, which costs the house nothing."""
+    url = f"http://{house.settings.house.host}:{house.settings.house.processor_port}/metrics"
+    recorded = 0.0
     async with asyncio.timeout(120):
-        while await callbacks_waiting(house.db):
+        while recorded < JOBS * EVENTS_EACH:
             await asyncio.sleep(0.02)
+            async with session.get(url) as response:
+                recorded = sum(map(float, _COUNTED.findall(await response.text())))
     by_status = {status.value: n for status, n in (await status_counts(house.db)).items()}
     assert by_status == {"DELIVERED": JOBS}, by_status
+
+
+async def _until_published(house: BenchHouse) -> None:
+    """At once where nothing is put by."""
+    async with asyncio.timeout(120):
+        while await outbox.oldest(house.db):
+            await asyncio.sleep(0.02)

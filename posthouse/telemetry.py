@@ -115,6 +115,11 @@ class Metrics:
             "Partitions of a job topic that a run of records that cannot be processed has stopped.",
             registry=self.registry,
         )
+        self.callbacks_behind = Gauge(
+            "posthouse_callbacks_behind",
+            "Relay callbacks on Kafka that no processor has done with yet.",
+            registry=self.registry,
+        )
         self.callbacks_stopped = Gauge(
             "posthouse_callbacks_stopped",
             "1 while a run of callbacks that cannot be read stops their processing.",

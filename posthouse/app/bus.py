@@ -1,5 +1,6 @@
 """Which bus a house is on: Kafka where it is configured, else the tables of its PostgreSQL."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from posthouse.bus.kafka.events import KafkaEvents
 from posthouse.bus.kafka.jobs import KafkaJobs
 from posthouse.bus.kafka.poison import SetAside
 from posthouse.bus.kafka.producer import Producer
-from posthouse.bus.kafka.topics import PROCESSOR, jobs_of
+from posthouse.bus.kafka.standing import behind
+from posthouse.bus.kafka.topics import PROCESSOR, RELAY_EVENTS, jobs_of
 from posthouse.bus.port import CallbackSink, EventLog, JobSource
 from posthouse.bus.postgres import PostgresCallbacks, PostgresJobs
 from posthouse.domain.ids import InstanceId
@@ -22,6 +24,7 @@ from posthouse.worker.outgoing import publish_events
 
 #: Between two looks into the outbox. Seconds.
 _PUBLISH_EVERY = 0.25
+_MEASURE_EVERY = 15.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,17 @@ async def processor_bus(house: House, inbox: PostgresCallbacks) -> AsyncIterator
         async def publish() -> None:
             await publish_events(house.queue, stream)
 
+        async def measure() -> None:
+            waiting = await asyncio.to_thread(behind, kafka, RELAY_EVENTS, PROCESSOR)
+            house.metrics.callbacks_behind.set(waiting)
+
+        chores = [
+            Chore("publish events", _PUBLISH_EVERY, publish),
+            Chore("measure the bus", _MEASURE_EVERY, measure),
+        ]
         callbacks = KafkaCallbacks(kafka, producer, KafkaSink(kafka, producer, inbox), inbox)
         async with callbacks.reading(kafka, PROCESSOR) as callback_log:
-            yield ProcessorBus(callback_log, [Chore("publish events", _PUBLISH_EVERY, publish)])
+            yield ProcessorBus(callback_log, chores)
 
 
 async def _warn_of_an_outbox(house: House) -> None:

@@ -59,6 +59,10 @@ WHERE to_address LIKE $1;
 SELECT count(*) FROM email_job WHERE status = 'UNKNOWN' AND due_at <= now();
 -- name: inbox
 SELECT count(*) FROM relay_inbox WHERE not_before <= now() + interval '1 minute';
+-- name: outbox
+SELECT count(*) FROM event_outbox;
+-- name: stored_events
+SELECT event_id FROM email_event;
 -- name: declared_dead
 SELECT count(*) FROM worker WHERE pid = $1 AND dead_at IS NOT NULL;
 -- name: set_aside

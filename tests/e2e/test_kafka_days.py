@@ -1,19 +1,24 @@
-"""A house on Kafka, its processes and its broker killed at every point of a job's way through the topic."""
+"""A house on Kafka, its processes and its broker killed at every point of a job's way through the topic and
+of the way back."""
 
 import asyncio
+import json
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
+from uuid import UUID
 
 import pytest
 import pytest_asyncio
 from house_client import mails
 from house_config import SLOTS
-from house_parts import until
+from house_parts import PATIENCE, until
 from kafka_house import KafkaHouse, running_kafka_house
 from kill_report import Kill, reporting, verdict_of
 
+from posthouse.bus.kafka.member import Member
+from posthouse.bus.kafka.topics import EMAIL_EVENTS
 from posthouse.domain.event import EventType
 from posthouse.domain.stream import Stream
 
@@ -171,3 +176,48 @@ async def test_job_topics_are_deleted_and_made_again(kafka: KafkaHouse) -> None:
 
 async def in_the_topics(kafka: KafkaHouse, jobs: int) -> bool:
     return all([await kafka.unread_jobs(stream) == jobs for stream in BOTH])
+
+
+async def test_killed_on_the_way_of_callbacks_and_events(kafka: KafkaHouse, report: list[Kill]) -> None:
+    """One life for each point, while mail flows. The topic of events then has what the table has."""
+    points = [
+        ("api", "receiver.stored"),
+        ("processor", "processor.read"),
+        ("processor", "processor.recorded"),
+        ("processor", "processor.acknowledged"),
+        ("processor", "outbox.taken"),
+        ("processor", "outbox.published"),
+    ]
+    for role, point in points:
+        part = kafka.house.parts[role]
+        lives, hits = len(part.ends) + 1, len(part.hits)  # one more ends when it is told to restart
+        await part.restart(f"{point}=kill")
+        await kafka.house.client.post_all(mails(point.replace(".", ""), 10))
+        assert await part.ended(lives) == -signal.SIGKILL, part.last_words()
+        assert part.hits[hits:] == [point]
+        await part.ready()
+    for role, point in points:
+        report.append(await verdict(kafka, role, point, point.replace(".", ""), BOTH))
+    await until("every event is out", lambda: is_published(kafka))
+    assert set(await published_events(kafka)) == await stored_events(kafka)
+
+
+async def is_published(kafka: KafkaHouse) -> bool:
+    return await kafka.house.count("outbox") == 0
+
+
+async def stored_events(kafka: KafkaHouse) -> set[str]:
+    async with kafka.house.looking() as wire:
+        return {str(event_id) for event_id in await wire.column(UUID, "stored_events")}
+
+
+async def published_events(kafka: KafkaHouse) -> list[str]:
+    """All that is on the topic, those that came twice too."""
+    found: list[str] = []
+    left = await kafka.lag(EMAIL_EVENTS, "test.eyes")
+    reading = Member(kafka.settings, "test.eyes", EMAIL_EVENTS).running()
+    async with asyncio.timeout(PATIENCE), reading as member:
+        while len(found) < left:
+            for record in await member.fetch(500, 0.1):
+                found.append(json.loads(record.value() or b"")["event_id"])
+    return found

@@ -1,5 +1,7 @@
 """How each client of ours reaches the cluster, and what its errors mean to the house."""
 
+import time
+from collections.abc import Callable
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException
@@ -10,6 +12,8 @@ from posthouse.telemetry import log
 
 #: Seconds for one question to the cluster.
 REQUEST_TIMEOUT: Final = 10.0
+#: A complaint of the same kind is told again after so many seconds.
+SAME_AFTER: Final = 30.0
 
 #: What the promises rest on: a record acknowledged by all copies, an offset committed after the work.
 _OURS: Final = frozenset(
@@ -39,7 +43,7 @@ def connection(settings: KafkaSettings) -> dict[str, str | int | float | bool]:
         **{name: value for name, value in secrets.items() if value},
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": "posthouse",
-        "log_level": 0,  # its own lines on stderr; errors come by `heed`
+        "log_level": 0,  # its own lines on stderr; errors come to Complaints
         # A broker that comes back is found again within a second, not after the default 10.
         "reconnect.backoff.max.ms": 1000,
     }
@@ -52,6 +56,16 @@ def not_now(error: KafkaException) -> NotNow:
     return NotNow(f"Kafka does not take or give records now: {words}. Try again.")
 
 
-def heed(error: KafkaError) -> None:
-    """What a client says beside its answers: it goes on by itself, so this is for the log only."""
-    log.warning("Kafka", code=error.name(), reason=error.str())
+class Complaints:
+    """What one client says beside its answers. It goes on by itself, so this is for the log only: while a
+    cluster is away it says the same several times a second."""
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._told: dict[str, float] = {}
+
+    def heed(self, error: KafkaError) -> None:
+        at, code = self._now(), error.name()
+        if at - self._told.get(code, -SAME_AFTER) >= SAME_AFTER:
+            self._told[code] = at
+            log.warning("Kafka", code=code, reason=error.str())

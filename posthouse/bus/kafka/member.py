@@ -12,7 +12,7 @@ from typing import Final, TypeAlias, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from posthouse.bus.kafka.connection import connection, heed
+from posthouse.bus.kafka.connection import Complaints, connection
 from posthouse.bus.kafka.topics import full_name
 from posthouse.config import KafkaSettings
 from posthouse.domain.errors import Misconfigured
@@ -45,13 +45,14 @@ class Member:
         self._settings = settings
         self._topic = full_name(settings, topic)
         self._lost = lost
+        self._complaints = Complaints()
         self._wanted: dict[int, int] = {}  # by partition, the offset last asked to be committed
         self._refused: set[int] = set()  # partitions of which that has failed
         self._consumer = Consumer(
             {
                 **connection(settings),
                 **_membership(settings, group),
-                "error_cb": heed,
+                "error_cb": self._complaints.heed,
                 "on_commit": self._answered,
             }
         )
@@ -136,7 +137,7 @@ class Member:
         return taken
 
     def _consume(self, limit: int, timeout: float) -> list[KafkaMessage]:
-        return [one for one in self._consumer.consume(limit, timeout) if _is_record(one)]
+        return [one for one in self._consumer.consume(limit, timeout) if _is_record(one, self._complaints)]
 
     def _pause(self) -> None:
         self._paused = True
@@ -162,12 +163,13 @@ class Member:
         failed = [one for one in partitions if error is not None or one.error is not None]
         self._refused.update(one.partition for one in failed if one.partition in self._wanted)
         if error is not None:
-            heed(error)
+            self._complaints.heed(error)
 
     def _assigned(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
+        """A partition that was lost while it was paused comes back paused: it must be told either way."""
         consumer.incremental_assign(list(partitions))
-        if self._paused:
-            consumer.pause(list(partitions))
+        tell = consumer.pause if self._paused else consumer.resume
+        tell(list(partitions))
 
     def _revoked(self, consumer: Consumer, partitions: Sequence[TopicPartition]) -> None:
         gone = frozenset(one.partition for one in partitions)
@@ -198,7 +200,7 @@ def _membership(settings: KafkaSettings, group: str) -> dict[str, str | int | bo
     }
 
 
-def _is_record(message: KafkaMessage) -> bool:
+def _is_record(message: KafkaMessage, complaints: Complaints) -> bool:
     """Errors come among the records. Those that pass by themselves are for the log only."""
     error = message.error()
     if error is None:
@@ -209,5 +211,5 @@ def _is_record(message: KafkaMessage) -> bool:
             "the same POSTHOUSE_KAFKA_INSTANCE?",
             pointer="/kafka/instance",
         )
-    heed(error)
+    complaints.heed(error)
     return False

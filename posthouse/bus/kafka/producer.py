@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 import confluent_kafka
 from confluent_kafka import KafkaError, KafkaException
 
-from posthouse.bus.kafka.connection import REQUEST_TIMEOUT, connection, heed, not_now
+from posthouse.bus.kafka.connection import REQUEST_TIMEOUT, Complaints, connection, not_now
 from posthouse.config import KafkaSettings
 from posthouse.domain.errors import NotNow
 from posthouse.telemetry import log
@@ -57,6 +57,7 @@ class Producer:
             "delivery.timeout.ms": _DELIVERY_TIMEOUT,
             "queue.buffering.max.kbytes": _QUEUE_KBYTES,
         }
+        self._complaints = Complaints()
         self._producer = self._opened()
         self._broken = False
         self._ending = False
@@ -116,7 +117,7 @@ class Producer:
 
     def _heed(self, error: KafkaError) -> None:
         """A fatal error (a broker that lost its data, above all) ends a producer: the next send opens one."""
-        heed(error)
+        self._complaints.heed(error)
         if error.fatal():
             self._broken = True
 

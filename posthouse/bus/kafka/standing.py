@@ -1,11 +1,9 @@
 """Where a consumer group stands in a topic, as the cluster tells it."""
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import Consumer, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from posthouse.bus.dispatcher import Span, TopicState
 from posthouse.bus.kafka.connection import connection, not_now
@@ -14,53 +12,63 @@ from posthouse.config import KafkaSettings
 
 #: Seconds for one question: the sweep asks every second, and a dispatcher that is told to end waits for it.
 _ANSWER_WITHIN: Final = 5.0
-_EARLIEST: Final = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # not annotated there
-_LATEST: Final = OffsetSpec.latest()  # type: ignore[no-untyped-call]
-
-T = TypeVar("T")
 
 
 class GroupInTopic:
-    """Its calls block: make them from a thread."""
+    """Its calls block: make them from a thread, one at a time."""
 
     def __init__(self, settings: KafkaSettings, topic: str, group: str) -> None:
         """Raises Misconfigured."""
         self._topic = full_name(settings, topic)
-        self._group = full_name(settings, group)
         self._properties = connection(settings)
-        self._admin: AdminClient | None = None
+        self._group = full_name(settings, group)
+        self._eyes: tuple[AdminClient, Consumer] | None = None
 
     def look(self) -> TopicState:
         """Raises NotNow when the cluster does not answer, or has no such topic."""
         # After a broker's death a client may wait for answers that never come, again and again, where a new
         # one is answered at once.
-        admin, self._admin = self._admin or AdminClient(self._properties), None
+        admin, consumer = self._eyes or self._opened()
+        self._eyes = None
         try:
-            topics = TopicCollection([self._topic])
-            description = _only(admin.describe_topics(topics, request_timeout=_ANSWER_WITHIN))
-            partitions = [partition.id for partition in description.partitions]
-            low = self._offsets(admin, partitions, _EARLIEST)
-            high = self._offsets(admin, partitions, _LATEST)
-            committed = self._committed(admin)
+            asked = admin.describe_topics(TopicCollection([self._topic]), request_timeout=_ANSWER_WITHIN)
+            description = asked[self._topic].result()
+            spans = _spans(consumer, self._topic, [partition.id for partition in description.partitions])
         except KafkaException as error:
+            consumer.close()
             raise not_now(error) from error
-        self._admin = admin
-        spans = {p: Span(low[p], high[p], committed.get(p)) for p in partitions}
+        self._eyes = admin, consumer
         return TopicState(str(description.topic_id), spans)
 
-    def _offsets(self, admin: AdminClient, partitions: Sequence[int], spec: OffsetSpec) -> dict[int, int]:
-        asked = {TopicPartition(self._topic, partition): spec for partition in partitions}
-        answers = admin.list_offsets(asked, request_timeout=_ANSWER_WITHIN)
-        return {one.partition: answer.result().offset for one, answer in answers.items()}
+    def close(self) -> None:
+        """Let go of its connections."""
+        eyes, self._eyes = self._eyes, None
+        if eyes is not None:
+            eyes[1].close()
 
-    def _committed(self, admin: AdminClient) -> dict[int, int]:
-        """By partition; those of which the group has never said anything are missing."""
-        asked = [ConsumerGroupTopicPartitions(self._group)]
-        answers = admin.list_consumer_group_offsets(asked, request_timeout=_ANSWER_WITHIN)
-        found = _only(answers).topic_partitions or []
-        return {one.partition: one.offset for one in found if one.topic == self._topic and one.offset >= 0}
+    def _opened(self) -> tuple[AdminClient, Consumer]:
+        own = {"group.id": self._group, "enable.auto.commit": False}
+        return AdminClient(self._properties), Consumer({**self._properties, **own})
 
 
-def _only(answers: "Mapping[str, Future[T]]") -> T:
-    (answer,) = answers.values()
-    return answer.result()
+def behind(settings: KafkaSettings, topic: str, group: str) -> int:
+    """How many records of a topic the group has not done with. Raises NotNow."""
+    standing = GroupInTopic(settings, topic, group)
+    try:
+        spans = standing.look().spans.values()
+    finally:
+        standing.close()
+    return sum(span.high - max(span.committed or 0, span.low) for span in spans)
+
+
+def _spans(consumer: Consumer, topic: str, partitions: list[int]) -> dict[int, Span]:
+    """By a consumer that joins no group. The admin client's question for offsets crashes the process when the
+    leader of a partition changes meanwhile (librdkafka 2.16), which takes no more than a broker's restart."""
+    places = [TopicPartition(topic, partition) for partition in partitions]
+    committed = {one.partition: one.offset for one in consumer.committed(places, timeout=_ANSWER_WITHIN)}
+    spans = {}
+    for place in places:
+        low, high = consumer.get_watermark_offsets(place, timeout=_ANSWER_WITHIN)
+        done = committed[place.partition]
+        spans[place.partition] = Span(low, high, done if done >= 0 else None)
+    return spans

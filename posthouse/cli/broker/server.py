@@ -83,6 +83,11 @@ class Broker:
 
     def start(self) -> None:
         """Return when it serves consumer groups. Raises Misconfigured when it does not come up."""
+        self.launch()
+        self.wait_until_ready()
+
+    def launch(self) -> None:
+        """Return at once. The thread that calls it must outlive the broker."""
         assert self._process is None, "it runs already"
         config = self._folder / "server.properties"
         config.write_text(_properties(self._port, self._controller, self._folder / "data"), encoding="ascii")
@@ -95,7 +100,6 @@ class Broker:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for the house, which needs its broker to drain
             )
-        self._wait_until_ready(self._process)
 
     def kill(self) -> None:
         """As a power cut would, but for the page cache."""
@@ -116,8 +120,10 @@ class Broker:
             process.kill()
             process.wait()
 
-    def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def wait_until_ready(self) -> None:
         """An open port is not enough: metadata must list a broker, and the coordinator of groups answer."""
+        process = self._process
+        assert process is not None, "it was not launched"
         ends = time.monotonic() + _START_WITHIN
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         while time.monotonic() < ends and process.poll() is None:
