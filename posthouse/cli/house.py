@@ -64,6 +64,8 @@ async def running_house(
             await stack.enter_async_context(in_background(keep_up(postgres), "postgres"))
         env = {**os.environ, **(environment or {}), "DATABASE_URL": dsn}
         env["POSTHOUSE_DATA_DIR"] = str(settings.data_dir)
+        # As these settings say, whatever the environment of this process does: all roles are on one bus.
+        env["KAFKA_BOOTSTRAP_SERVERS"] = settings.kafka.bootstrap_servers
         if config_file is not None:
             env["POSTHOUSE_CONFIG"] = str(config_file)
         supervisor = Supervisor(roles_of(settings), env, settings.data_dir / "logs")

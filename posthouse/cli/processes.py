@@ -50,8 +50,15 @@ def children_of(role: RoleName, stream: Stream | None, count: int, settings: Set
             "Name a port that has room after it with --port, or 0 for none."
         )
     return [
-        Role(f"{role}-{n + 1}", (role.value, *whose, "--port", str(port))) for n, port in enumerate(ports)
+        Role(f"{role}-{n}", (role.value, *whose, "--port", str(port)), _instance(settings, n))
+        for n, port in enumerate(ports, start=1)
     ]
+
+
+def _instance(settings: Settings, number: int) -> dict[str, str]:
+    """Static members of a consumer group need a name each."""
+    instance = settings.kafka.instance
+    return {"POSTHOUSE_KAFKA_INSTANCE": f"{instance}-{number}"} if instance else {}
 
 
 async def supervise(children: Sequence[Role], config: Path | None, stop: asyncio.Event) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -30,6 +30,7 @@ class Role:
 
     name: str
     arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)  # beside the supervisor's
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**self._environment, PARENT_PIPE: str(self._read_end)},
+                env={**self._environment, **role.environment, PARENT_PIPE: str(self._read_end)},
                 pass_fds=(self._read_end,),
                 start_new_session=True,  # Ctrl-C is for the supervisor, which ends the roles in order
             )

@@ -42,7 +42,7 @@ def up(
     config, console = call_of(context).config, Console()
     settings = load(config, os.environ)
     if not kafka or settings.kafka.bootstrap_servers:
-        asyncio.run(_up(settings, config, console, {}))
+        asyncio.run(_up(settings, config, console))
         return
     console.print("starting a Kafka broker (the first start fetches it)")
     with running(settings.data_dir / "kafka", os.environ) as broker:
@@ -50,9 +50,8 @@ def up(
 
 
 async def _up_on(broker: Broker, settings: Settings, config: Path | None, console: Console) -> None:
-    environment = {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap_servers}
     async with in_background(_keep_broker_up(broker), "broker"):
-        await _up(_on_one_broker(settings, broker), config, console, environment)
+        await _up(_on_one_broker(settings, broker), config, console)
 
 
 async def _keep_broker_up(broker: Broker) -> None:
@@ -80,12 +79,12 @@ def _on_one_broker(settings: Settings, broker: Broker) -> Settings:
     return msgspec.structs.replace(settings, kafka=kafka)
 
 
-async def _up(settings: Settings, config: Path | None, console: Console, environment: dict[str, str]) -> None:
+async def _up(settings: Settings, config: Path | None, console: Console) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     console.print("starting the house (the first start makes its database)")
-    async with running_house(settings, config, environment) as house:
+    async with running_house(settings, config) as house:
         _welcome(console, settings, house, await _first_key(settings, house))
         await house.supervisor.watch(stop)
         console.print("draining")

@@ -2,6 +2,7 @@
 
 import tomllib
 
+import msgspec
 import pytest
 
 from posthouse.cli.processes import RoleName, at_port, children_of
@@ -28,6 +29,15 @@ def test_probes_have_a_port_each(settings: Settings) -> None:
         ("worker", "--stream", "marketing", "--port", "9100"),
         ("worker", "--stream", "marketing", "--port", "9101"),
     ]
+
+
+def test_static_members_have_a_name_each(settings: Settings) -> None:
+    settings = at_port(settings, RoleName.WORKER, None, 0)
+    assert [one.environment for one in children_of(RoleName.WORKER, None, 2, settings)] == [{}, {}]
+    kafka = msgspec.structs.replace(settings.kafka, instance="host7")
+    settings = msgspec.structs.replace(settings, kafka=kafka)
+    names = [one.environment for one in children_of(RoleName.WORKER, None, 2, settings)]
+    assert names == [{"POSTHOUSE_KAFKA_INSTANCE": "host7-1"}, {"POSTHOUSE_KAFKA_INSTANCE": "host7-2"}]
 
 
 def test_no_probes_are_no_ports(settings: Settings) -> None:
