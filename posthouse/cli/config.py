@@ -15,6 +15,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from posthouse.app import adapters
+from posthouse.bus.kafka.connection import connection
 from posthouse.cli.call import Call, call_of, cell, table
 from posthouse.cli.exits import Exit
 from posthouse.clock import SystemClock
@@ -76,6 +77,10 @@ def problems_of(settings: Settings) -> list[Problem]:
         policies(settings, shows_other_recipients=shows)
     except Misconfigured as error:
         found.append(Problem(error.pointer or "/streams", error.message))
+    try:
+        connection(settings.kafka)
+    except Misconfigured as error:
+        found.append(Problem(error.pointer or "/kafka", error.message))
     return found
 
 

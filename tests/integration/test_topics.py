@@ -96,6 +96,11 @@ def test_what_the_promises_rest_on_cannot_be_set() -> None:
         properties(KafkaSettings(client={"enable.auto.commit": "true"}))
 
 
+def test_a_password_does_not_stand_in_the_file() -> None:
+    with pytest.raises(Misconfigured, match="sasl_password_env"):
+        properties(KafkaSettings(client={"sasl.password": "secret"}))
+
+
 def test_tls_and_sasl_reach_the_client(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SASL", "secret")
     settings = KafkaSettings(

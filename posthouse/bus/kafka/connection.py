@@ -26,12 +26,25 @@ _OURS: Final = frozenset(
 )  # fmt: skip
 
 
+#: And what names the place of each instead.
+_SECRETS: Final = {
+    "sasl.password": "sasl_password_env and sasl_password_file",
+    "ssl.key.password": "tls_key_password_env and tls_key_password_file",
+}
+
+
 def connection(settings: KafkaSettings) -> dict[str, str | int | float | bool]:
     """librdkafka's properties for reaching the cluster. Raises Misconfigured."""
     for name in settings.client:
         if name in _OURS:
             raise Misconfigured(
                 f"[kafka] client sets {name!r}, which Posthouse sets itself because its promises rest on it.",
+                pointer=f"/kafka/client/{name}",
+            )
+        if name in _SECRETS:
+            raise Misconfigured(
+                f"[kafka] client holds {name!r}, and secrets do not stand in the file: {_SECRETS[name]} say "
+                "where it is.",
                 pointer=f"/kafka/client/{name}",
             )
     secrets = {

@@ -1,10 +1,12 @@
 """The demo from start to verdict."""
 
 import asyncio
+import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,14 +19,18 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from posthouse.bus.kafka.standing import behind
+from posthouse.bus.kafka.topics import PROCESSOR, RELAY_EVENTS
+from posthouse.cli.broker.server import running
 from posthouse.cli.demo import houses, plan
 from posthouse.cli.demo.client import Api, Ledger, send_all
 from posthouse.cli.demo.houses import DemoRelay
 from posthouse.cli.demo.report import Check, Simulator, checks, is_settled
 from posthouse.cli.house import RunningHouse, running_house
-from posthouse.config import Settings, load
+from posthouse.config import KafkaSettings, Settings, load
 from posthouse.domain.errors import PosthouseError
 from posthouse.domain.event import EventType
+from posthouse.domain.job import OPEN_STATES
 from posthouse.domain.stream import Stream
 from posthouse.status.audit import Finding
 from posthouse.status.auditor import Verdict, audit_house
@@ -61,21 +67,38 @@ def demo(
     relay: Annotated[
         DemoRelay | None, typer.Option(help="Send both streams by this kind; default: smtp and sendgrid.")
     ] = None,
+    kafka: Annotated[bool, typer.Option("--kafka", help="On Kafka, on a broker of its own.")] = False,
 ) -> None:
     """Send 10,000 mails through a whole house to simulated people, and prove what became of each."""
-    console = Console()
-    result = asyncio.run(run_demo(data_dir.absolute(), relay, console, keep=keep))
+    console, folder = Console(), data_dir.absolute()
+    with _bus(folder.with_name(f"{folder.name}-kafka"), console) if kafka else nullcontext("") as bus:
+        result = asyncio.run(run_demo(folder, relay, console, bus=bus, keep=keep))
     console.print(msgspec.json.encode(result.summary).decode(), soft_wrap=True, markup=False, highlight=False)
     raise typer.Exit(0 if result.good else 1)
 
 
-async def run_demo(folder: Path, relay: DemoRelay | None, console: Console, *, keep: bool) -> Result:
-    """Build a house in `folder`, send, wait until all is told, compare. The folder goes unless `keep`."""
+@contextmanager
+def _bus(folder: Path, console: Console) -> Iterator[str]:
+    """A broker of its own, and the configuration's table that makes it the bus. Nothing of it is kept."""
+    console.print("starting a Kafka broker (the first start fetches it)")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with running(folder, os.environ) as broker:
+            yield houses.on_kafka(broker.bootstrap_servers)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def run_demo(
+    folder: Path, relay: DemoRelay | None, console: Console, *, bus: str, keep: bool
+) -> Result:
+    """Build a house in `folder`, send, wait until all is told, compare. The folder goes unless `keep`. `bus`:
+    the table of the configuration that names another bus than PostgreSQL."""
     began = time.monotonic()
     shutil.rmtree(folder, ignore_errors=True)  # nothing else runs yet
     folder.mkdir(parents=True)  # noqa: ASYNC240
     config_file = folder / "posthouse.toml"
-    config_file.write_text(houses.configuration(folder, relay), encoding="utf-8")
+    config_file.write_text(houses.configuration(folder, relay) + bus, encoding="utf-8")
     settings = load(config_file, {})
     try:
         async with running_house(settings, config_file) as house, aiohttp.ClientSession() as session:
@@ -120,7 +143,7 @@ async def _in_the_house(
             ids = await send_all(api, crowd, ledger, lambda: progress.advance(sending))
             ledger.close()
             ending = progress.add_task("ended", total=len(crowd))
-            await _until_told(db, simulator, lambda n: progress.update(ending, completed=n))
+            await _until_told(db, settings.kafka, simulator, lambda n: progress.update(ending, completed=n))
         verdict = await audit_house(
             db, folder / "client.jsonl", folder / "simulator" / "ledger.jsonl", settled=True
         )
@@ -145,7 +168,9 @@ async def _prepare(api: Api, simulator: Simulator, settings: Settings) -> None:
             await simulator.cut_after_body(account, CUT)
 
 
-async def _until_told(db: Database, simulator: Simulator, ended: Callable[[int], None]) -> None:
+async def _until_told(
+    db: Database, kafka: KafkaSettings, simulator: Simulator, ended: Callable[[int], None]
+) -> None:
     """Every job at an end, every webhook delivered and processed, everybody done reading."""
     calm = 0
     deadline = time.monotonic() + SETTLE_WITHIN
@@ -153,10 +178,10 @@ async def _until_told(db: Database, simulator: Simulator, ended: Callable[[int],
         by_status = await counts.status_counts(db)
         idle = await simulator.idle()
         waiting = await counts.callbacks_waiting(db)
+        if kafka.bootstrap_servers:
+            waiting += await asyncio.to_thread(behind, kafka, RELAY_EVENTS, PROCESSOR)
         open_jobs = 0 if is_settled(by_status) else 1
-        ended(
-            sum(n for status, n in by_status.items() if status.value not in ("PENDING", "SENDING", "UNKNOWN"))
-        )
+        ended(sum(n for status, n in by_status.items() if status not in OPEN_STATES))
         calm = calm + 1 if not open_jobs and idle.idle and waiting == 0 else 0
         if time.monotonic() > deadline:
             states = ", ".join(f"{status}: {n}" for status, n in sorted(by_status.items()))

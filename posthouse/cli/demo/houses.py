@@ -163,3 +163,14 @@ def free_ports(count: int) -> list[int]:
     for s in sockets:
         s.close()
     return ports
+
+
+def on_kafka(servers: str) -> str:
+    """One broker, which can have one copy of everything."""
+    return f"""
+[kafka]
+bootstrap_servers = "{servers}"
+partitions = 6
+replication_factor = 1
+min_insync_replicas = 1
+"""
