@@ -2,15 +2,18 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 
-.PHONY: help setup demo up test lint format docs bench lock clean
+.PHONY: help setup demo demo-kafka up test lint format docs bench lock clean
 help:  ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
 
 setup:  ## make .venv from the hash-locked requirements
 	@scripts/setup.sh
 
 demo: setup  ## 10,000 mails through the whole house on one machine; RELAY=smtp|sendgrid|mailgun|postmark|ses; KEEP=1 leaves the data
 	@$(BIN)/posthouse demo $(if $(RELAY),--relay $(RELAY)) $(if $(KEEP),--keep)
+
+demo-kafka: setup  ## the demo with Kafka as the bus, on a broker that it fetches and starts
+	@$(BIN)/posthouse demo --kafka $(if $(RELAY),--relay $(RELAY)) $(if $(KEEP),--keep)
 
 up: setup  ## the same house, kept running; Ctrl-C drains and stops it
 	@$(BIN)/posthouse up
