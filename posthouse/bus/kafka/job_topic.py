@@ -23,6 +23,7 @@ class KafkaJobTopic:
         self._topic = full_name(settings, jobs_of(stream))
         self._producer = producer
         self._workers = GroupInTopic(settings, jobs_of(stream), workers_of(stream))
+        self._looking = asyncio.Lock()
         self._topic_id: str | None = None
 
     async def produce(self, jobs: Sequence[Held]) -> Place:
@@ -33,6 +34,7 @@ class KafkaJobTopic:
         return Place(topic_id, {partition: offset for (_, partition), offset in last.items()})
 
     async def look(self) -> TopicState:
-        state = await asyncio.to_thread(self._workers.look)
+        async with self._looking:  # the sweep looks, and whoever is not sure that the topic takes records
+            state = await asyncio.to_thread(self._workers.look)
         self._topic_id = state.topic_id
         return state
