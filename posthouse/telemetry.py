@@ -125,6 +125,18 @@ class Metrics:
             "1 while a run of callbacks that cannot be read stops their processing.",
             registry=self.registry,
         )
+        self.mirrored = Counter(
+            "posthouse_suppressions_mirrored",
+            "Entries of relays' own suppression lists, by what a sync did; no bounces.",
+            ["account", "change"],
+            registry=self.registry,
+        )
+        self.mirror_trouble = Gauge(
+            "posthouse_suppression_list_trouble",
+            "1 while the last sync of a relay's own suppression list did not come to its end.",
+            ["account"],
+            registry=self.registry,
+        )
         self.inbound_mails = Counter(
             "posthouse_inbound_mails",
             "Recipients of incoming mail, by what became of it.",

@@ -37,6 +37,7 @@ from posthouse.simulator.settings import SimulatorSettings
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
 from posthouse.status.asking import Asking
 from posthouse.status.doubts import DoubtRule
+from posthouse.status.relay_lists import Mirror
 from posthouse.telemetry import Metrics
 
 
@@ -85,6 +86,16 @@ def build_inquirers(settings: Settings, clock: Clock) -> dict[RelayAccount, Inqu
     """Who asks about mail in doubt, of the accounts that can be asked. Raises Misconfigured."""
     made = (vendor_account(account, settings).inquirer(clock) for account in settings.relays)
     return {inquirer.account: inquirer for inquirer in made if inquirer is not None}
+
+
+def build_mirrors(settings: Settings, clock: Clock) -> list[Mirror]:
+    """The relays whose own suppression lists can be read. Raises Misconfigured."""
+    made = (vendor_account(account, settings).suppression_list(clock) for account in settings.relays)
+    return [Mirror(one, _streams_of(one.account, settings)) for one in made if one is not None]
+
+
+def _streams_of(account: RelayAccount, settings: Settings) -> frozenset[Stream]:
+    return frozenset(name for name, stream in settings.streams.items() if account in stream.relays)
 
 
 def asking(settings: Settings, inquirers: Mapping[RelayAccount, Inquirer], metrics: Metrics) -> Asking:

@@ -6,6 +6,7 @@ from collections import Counter
 from datetime import timedelta
 
 from posthouse.app.house import House
+from posthouse.app.relay_lists import ListKeeper
 from posthouse.domain.job import OPEN_STATES
 from posthouse.domain.stream import Stream
 from posthouse.domain.webhook import EndpointStatus
@@ -24,6 +25,10 @@ from posthouse.telemetry import log
 from posthouse.worker.chores import Chore
 
 _DAY = timedelta(days=1).total_seconds()
+#: Whether a relay's list is due is looked up so often: it may have been another process's turn.
+_LISTS_EVERY = timedelta(minutes=5).total_seconds()
+#: Nothing at the start waits for other people's servers.
+_LISTS_FIRST_AFTER = 60.0
 #: Short statements: none of them holds what a sender waits for.
 _FORGOTTEN_AT_ONCE = 2000
 
@@ -62,6 +67,7 @@ def chores(house: House) -> list[Chore]:
 
     gauges = Gauges(house)
     on_kafka = bool(house.settings.kafka.bootstrap_servers)
+    lists = Chore("mirror lists", _LISTS_EVERY, ListKeeper(house).sync_due, first_after=_LISTS_FIRST_AFTER)
     return [
         Chore("measure the house", 15.0, gauges.measure),
         Chore("count the books", _DAY, gauges.count, first_after=_DAY),
@@ -71,6 +77,7 @@ def chores(house: House) -> list[Chore]:
         Chore("forget old rows", timedelta(minutes=10).total_seconds(), forget),
         Chore("forget what webhooks were told", timedelta(minutes=10).total_seconds(), forget_webhooks),
         *([] if on_kafka else [Chore("take back what was dispatched", 60.0, unqueue)]),
+        *([lists] if house.settings.suppressions.mirror_every else []),
         *(Chore(f"quarantine {stream}", 1.0, Quarantine(house, stream).serve) for stream in Stream),
     ]
 

@@ -1,4 +1,4 @@
-"""`posthouse suppressions list | add | import | remove | why`"""
+"""`posthouse suppressions list | add | import | remove | why`; `sync` is in suppression_sync.py."""
 
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -12,6 +12,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from posthouse.cli import suppression_sync
 from posthouse.cli.call import (
     MOMENTS,
     Call,
@@ -42,7 +43,8 @@ from posthouse.domain.suppression import (
 from posthouse.intake.suppressing import PostedSuppression, suppression_of
 from posthouse.intake.suppression_import import Imported, SuppressionImport
 from posthouse.intake.suppression_lines import ListFormat
-from posthouse.storage import suppressions
+from posthouse.storage import relay_lists, suppressions
+from posthouse.storage.relay_lists import Standing
 from posthouse.storage.suppressions import Cause, Filter, Removal, Remover
 from posthouse.web.api.suppressions import page_view, place_at, removal_view, view, why_of
 
@@ -59,6 +61,7 @@ _CHUNK: Final = 65_536  # bytes
 
 
 def register(app: typer.Typer) -> None:
+    suppression_sync.register(group)
     app.add_typer(group, name="suppressions")
 
 
@@ -215,6 +218,7 @@ class _History:
     entries: list[Suppression]
     causes: list[Cause]
     removals: list[Removal]
+    standings: list[Standing]
 
 
 @group.command("why")
@@ -231,6 +235,7 @@ def why(context: typer.Context, address: _Address) -> None:
         "suppressions": [view(entry) for entry in history.entries],
         "causes": history.causes,
         "removals": [removal_view(one) for one in history.removals],
+        "relay_lists": history.standings,
     }
     verdicts = (f"{stream} mail would {'' if good else 'not '}be sent" for stream, good in sent.items())
     call.answer(answer, Group(Text("; ".join(verdicts), "bold"), Text(), _explained(key, history, causes)))
@@ -247,11 +252,12 @@ async def _history(call: Call, key: AddressKey) -> _History:
             entries,
             await suppressions.causes(db, entries),
             await suppressions.removals_of(db, key, limit=_SHOWN_REMOVALS),
+            await relay_lists.standings(db, key),
         )
 
 
 def _explained(key: AddressKey, history: _History, causes: Mapping[UUID, Cause]) -> RenderableType:
-    if not history.entries and not history.removals:
+    if not (history.entries or history.removals or history.standings):
         return Text(f"{key} is not suppressed and never was.")
     now = SystemClock().now()
     entries = table("reason", "scope", "since", "until", "by", "what happened", title="Entries")
@@ -265,7 +271,24 @@ def _explained(key: AddressKey, history: _History, causes: Mapping[UUID, Cause])
     for gone in history.removals:
         by = "the operator" if gone.removed_by is None else f"key {gone.removed_by}"
         removals.add_row(*map(cell, (gone.reason, gone.scope, moment(gone.removed_at), by, gone.why)))
-    return Group(*([entries] if history.entries else []), *([removals] if history.removals else []))
+    return Group(
+        *([entries] if history.entries else []),
+        *([removals] if history.removals else []),
+        *(cell(_sentence(one)) for one in history.standings),
+    )
+
+
+def _sentence(standing: Standing) -> str:
+    """Where a relay's own list has the address, and what that has to do with ours."""
+    since = "" if standing.since is None else f" since {moment(standing.since)}"
+    words = f" ({standing.words})" if standing.words else ""
+    if standing.ours:
+        what = "put there from ours"
+    elif standing.imported_at is not None:
+        what = f"imported {moment(standing.imported_at)}"
+    else:
+        what = "and on ours before it was read"
+    return f"On the list of relay {standing.account} as {standing.reason}{since}{words}, {what}."
 
 
 def _until(entry: Suppression, now: datetime) -> str:

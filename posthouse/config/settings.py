@@ -137,6 +137,13 @@ class WebhookSettings(Table, frozen=True, kw_only=True):
     allow_hosts: list[str] = msgspec.field(default_factory=list)
 
 
+class SuppressionSettings(Table, frozen=True, kw_only=True):
+    """Relays' own suppression lists, which are kept the same as ours (docs/operations.md)."""
+
+    #: How often each relay's list is read, and both are made the same; 0s: never, but by hand.
+    mirror_every: timedelta = timedelta(hours=6)
+
+
 class RetentionSettings(Table, frozen=True, kw_only=True):
     """How long rows are kept."""
 
@@ -208,6 +215,7 @@ class Settings(Table, frozen=True, kw_only=True):
     retry: RetrySettings = RetrySettings()
     retention: RetentionSettings = RetentionSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    suppressions: SuppressionSettings = SuppressionSettings()
     inbound: InboundSettings = InboundSettings()
     simulation: SimulationSettings = SimulationSettings()
 
