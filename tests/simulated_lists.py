@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import socket
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -12,7 +13,7 @@ from aiohttp import ClientSession, FormData
 
 from posthouse.clock import SystemClock
 from posthouse.domain.ids import RelayAccount
-from posthouse.net.client import ClientLimits, HttpClient
+from posthouse.net.client import ClientLimits, HttpClient, Reply
 from posthouse.net.guard import EgressPolicy
 from posthouse.relays.base import SuppressionList
 from posthouse.relays.lists import PAGE_BYTES
@@ -21,10 +22,14 @@ from posthouse.relays.postmark.account import PostmarkAccount
 from posthouse.relays.postmark.suppressions import PostmarkSuppressions
 from posthouse.relays.sendgrid.sender import SendGridAccount
 from posthouse.relays.sendgrid.suppressions import SendGridSuppressions
+from posthouse.relays.ses.api import AwsApi, endpoint
+from posthouse.relays.ses.sigv4 import Credentials, Scope
+from posthouse.relays.ses.suppressions import SesSuppressions
 from posthouse.simulator.main import Endpoints, run
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
 from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
+from posthouse.simulator.settings import SesAccount as SimulatedSes
 from posthouse.simulator.settings import SimulatorSettings
 
 KEY = "key-that-must-not-show"
@@ -146,6 +151,34 @@ class SendGridHarness(SimulatedHarness):
         return (b"{}", b'{"errors": []}', b"[1]", b"[[]]")
 
 
+class SesHarness(SimulatedHarness):
+    def suppressions(self, server: str | None = None) -> SuppressionList:
+        where = endpoint(self.base_url(server), Scope("eu-west-1", "ses"), "base_url")
+        return SesSuppressions(NAME, where, self._api(server), SystemClock())
+
+    async def hand_over(self, address: str) -> None:
+        raw = f"From: a@{DOMAIN}\r\nTo: {address}\r\nSubject: x\r\n\r\nHi\r\n"
+        order = {
+            "FromEmailAddress": f"a@{DOMAIN}",
+            "Destination": {"ToAddresses": [address]},
+            "Content": {"Raw": {"Data": base64.b64encode(raw.encode()).decode()}},
+        }
+        where, api = endpoint(self.url, Scope("eu-west-1", "ses"), "base_url"), self._api(None)
+        headers = {"Content-Type": "application/json"}
+        url, body = where.url / "v2/email/outbound-emails", msgspec.json.encode(order)
+        reply = await api.post(where, url, headers, body, lambda: True)
+        assert isinstance(reply, Reply)
+        assert reply.status == 200, reply.body
+        await api.close()
+
+    def _api(self, server: str | None) -> AwsApi:
+        return AwsApi(self.http(server), lambda: Credentials("AKIATEST", KEY, ""), SystemClock())
+
+    def garbage(self) -> Sequence[bytes]:
+        entry = b'{"SuppressedDestinationSummaries": [{"EmailAddress": "a@b.example"}], "NextToken": "x"}'
+        return (b"{}", b'{"SuppressedDestinationSummaries": {}}', entry)
+
+
 @asynccontextmanager
 async def _running(settings: SimulatorSettings) -> AsyncIterator[tuple[Endpoints, ClientSession]]:
     stop = asyncio.Event()
@@ -183,11 +216,32 @@ async def sendgrid_lists(folder: Path) -> AsyncIterator[SendGridHarness]:
         yield SendGridHarness(*running)
 
 
+@asynccontextmanager
+async def ses_lists(folder: Path) -> AsyncIterator[SesHarness]:
+    account = SimulatedSes(
+        name=NAME,
+        access_key_id="AKIATEST",
+        secret_access_key=KEY,
+        key_path=folder / "sns.pem",
+        port=_free_port(),
+    )
+    async with _running(_settings(folder, ses=(account,))) as running:
+        yield SesHarness(*running)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 def _settings(
     folder: Path,
     mailgun: tuple[SimulatedMailgun, ...] = (),
     postmark: tuple[SimulatedPostmark, ...] = (),
     sendgrid: tuple[SimulatedSendGrid, ...] = (),
+    ses: tuple[SimulatedSes, ...] = (),
 ) -> SimulatorSettings:
     return SimulatorSettings(
         folder=folder / "sim",
@@ -196,4 +250,5 @@ def _settings(
         mailgun=mailgun,
         postmark=postmark,
         sendgrid=sendgrid,
+        ses=ses,
     )

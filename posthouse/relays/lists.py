@@ -115,8 +115,9 @@ async def one_by_one(
 
 
 def of_address(url: URL, address: str) -> URL:
-    """The resource of one address below a list's. Local parts may hold "/", "?" and "%"."""
-    return URL(f"{url}/{quote(address, safe='@')}", encoded=True)
+    """The resource of one address below a list's. Local parts may hold "/", "?" and "%"; "@" is encoded too:
+    so AWS signs it."""
+    return URL(f"{url}/{quote(address, safe='')}", encoded=True)
 
 
 def unix_time(seconds: object) -> datetime | None:

@@ -48,27 +48,38 @@ class SuppressionList:
     """The account's own: who bounced hard or complained is not mailed again. Forgets the oldest."""
 
     def __init__(self) -> None:
-        self._reasons: OrderedDict[str, str] = OrderedDict()
+        self._entries: OrderedDict[str, tuple[str, float]] = OrderedDict()
 
-    def add(self, address: str, reason: str) -> None:
-        self._reasons[address.lower()] = reason
-        if len(self._reasons) > _REMEMBERED:
-            self._reasons.popitem(last=False)
+    def add(self, address: str, reason: str, since: float) -> None:
+        """`since`: Unix time. One reason for each address: the last."""
+        self._entries[address.lower()] = (reason, since)
+        if len(self._entries) > _REMEMBERED:
+            self._entries.popitem(last=False)
 
     def has(self, address: str) -> bool:
-        return address.lower() in self._reasons
+        return address.lower() in self._entries
 
     def remove(self, address: str) -> None:
         """Raises SesError, as a 404."""
         self.reason(address)
-        del self._reasons[address.lower()]
+        del self._entries[address.lower()]
 
     def reason(self, address: str) -> str:
         """Raises SesError, as a 404."""
-        found = self._reasons.get(address.lower())
+        found = self._entries.get(address.lower())
         if found is None:
             raise SesError(404, "NotFoundException", f"Email address {address} does not exist on the list.")
-        return found
+        return found[0]
 
-    def shown(self) -> list[dict[str, object]]:
-        return [{"EmailAddress": address, "Reason": reason} for address, reason in self._reasons.items()]
+    def page(self, size: int, token: str) -> dict[str, object]:
+        """ListSuppressedDestinations. The token is the last address of the page before."""
+        behind = sorted(address for address in self._entries if address > token)
+        shown = [
+            {"EmailAddress": address, "Reason": reason, "LastUpdateTime": since}
+            for address in behind[:size]
+            for reason, since in [self._entries[address]]
+        ]
+        return {
+            "SuppressedDestinationSummaries": shown,
+            "NextToken": behind[size - 1] if len(behind) > size else None,
+        }

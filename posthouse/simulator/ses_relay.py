@@ -42,6 +42,7 @@ from posthouse.simulator.world import HttpSide, World
 JOB_TAG: Final = "posthouse_job"
 ATTEMPT_TAG: Final = "posthouse_attempt"
 _REQUEST_BYTES: Final = 60 * 1024 * 1024  # 40 MB in base64
+_LISTED_AT_ONCE: Final = 1000
 _ENCODER = msgspec.json.Encoder()
 
 
@@ -136,11 +137,20 @@ class SesRelay:
 
     async def show_suppressed(self, request: Request) -> Response:
         await self._let_in(request, "ses")
-        return _json({"SuppressedDestinationSummaries": self._suppressed.shown()})
+        try:
+            size = int(request.query.get("PageSize", "1000"))
+        except ValueError as error:
+            raise SesError(400, "BadRequestException", "PageSize is a number.") from error
+        if not 1 <= size <= _LISTED_AT_ONCE:
+            raise SesError(400, "BadRequestException", f"PageSize is between 1 and {_LISTED_AT_ONCE}.")
+        return _json(self._suppressed.page(size, request.query.get("NextToken", "")))
 
     async def suppress(self, request: Request) -> Response:
         asked = msgspec.json.decode(await self._let_in(request, "ses"), type=dict[str, str])
-        self._suppressed.add(asked["EmailAddress"], asked["Reason"])
+        address, reason = asked.get("EmailAddress", ""), asked.get("Reason", "")
+        if "@" not in address or reason not in ("BOUNCE", "COMPLAINT"):
+            raise SesError(400, "BadRequestException", "Email address or reason is not valid.")
+        self._suppressed.add(address, reason, self._world.clock.now().timestamp())
         return _json({})
 
     async def show_one_suppressed(self, request: Request) -> Response:
@@ -220,9 +230,9 @@ class SesRelay:
     def _tell(self, told: Told, named: Named) -> bytes | None:
         """The event; what SES remembers of it; into the queue, where there is one."""
         if told.step.kind is EventKind.HARD:
-            self._suppressed.add(told.mailbox.address, "BOUNCE")
+            self._suppressed.add(told.mailbox.address, "BOUNCE", told.occurred_at)
         if told.step.kind is EventKind.COMPLAINT:
-            self._suppressed.add(told.mailbox.address, "COMPLAINT")
+            self._suppressed.add(told.mailbox.address, "COMPLAINT", told.occurred_at)
         event = payload(told, named)
         if event is None or not self._settings.queue:
             return event

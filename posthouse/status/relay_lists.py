@@ -200,7 +200,8 @@ class _Sync:
         async for found in relay_lists.unlisted(
             self._db, self._mirror.account, list(adds), self._mirror.scopes
         ):
-            wanted = list({(one.address, one.reason): one for one in found}.values())[:left]
+            # Once for each address: then the relay stops it.
+            wanted = list({one.address: one for one in found}.values())[:left]
             left -= len(wanted)
             if self._manner.tries_only:
                 self.done.added_there += len(wanted)

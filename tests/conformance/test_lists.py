@@ -1,5 +1,5 @@
-"""The lists of Mailgun, Postmark and SendGrid under the laws of a relay's own suppression list; and what is
-the vendor's own."""
+"""The lists of Mailgun, Postmark, SendGrid and SES under the laws of a relay's own list; and what is the
+vendor's own."""
 
 from collections.abc import AsyncIterator
 from datetime import date
@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from fake_http_relay import Request
 from list_laws import ListHarness, ListLaws, Rude, keys, on_list, read
-from simulated_lists import mailgun_lists, postmark_lists, sendgrid_lists
+from simulated_lists import mailgun_lists, postmark_lists, sendgrid_lists, ses_lists
 
 from posthouse.domain.errors import NotNow
 from posthouse.domain.suppression import SuppressionReason
@@ -34,6 +34,13 @@ class TestSendGridList(ListLaws):
     @pytest.fixture
     async def harness(self, tmp_path: Path) -> AsyncIterator[ListHarness]:
         async with sendgrid_lists(tmp_path) as harness:
+            yield harness
+
+
+class TestSesList(ListLaws):
+    @pytest.fixture
+    async def harness(self, tmp_path: Path) -> AsyncIterator[ListHarness]:
+        async with ses_lists(tmp_path) as harness:
             yield harness
 
 

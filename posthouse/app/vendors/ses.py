@@ -22,6 +22,7 @@ from posthouse.relays.base import (
     Relay,
     SuppressionList,
 )
+from posthouse.relays.lists import PAGE_BYTES
 from posthouse.relays.ses import sender
 from posthouse.relays.ses.api import AwsApi, CredentialSource, Endpoint, endpoint
 from posthouse.relays.ses.callbacks import SesCallbacks
@@ -30,6 +31,7 @@ from posthouse.relays.ses.sigv4 import Credentials, Scope
 from posthouse.relays.ses.sns import topic_of
 from posthouse.relays.ses.sns_web import AllowedTopic, SnsHttp
 from posthouse.relays.ses.sqs import FETCH_BYTES, FETCH_WITHIN, SqsQueue
+from posthouse.relays.ses.suppressions import SesSuppressions
 from posthouse.simulator.settings import SesAccount as SimulatedSes
 
 #: How long credentials that were read are good for: a role's are written anew some time before they end.
@@ -99,7 +101,10 @@ class SesVendor:
         return SqsQueue(self.name, origin, url, AwsApi(client, self._credentials(), clock))
 
     def suppression_list(self, clock: Clock) -> SuppressionList | None:
-        return None
+        client = http_client(self.server, simulated=self.table.simulator, reply_bytes=PAGE_BYTES)
+        api = AwsApi(client, self._credentials(), clock)
+        where = self._endpoint(self.server, "ses", "base_url")
+        return SesSuppressions(self.name, where, api, clock)
 
     def simulated(self, hook_url: str) -> SimulatedAccount:
         credentials = self._credentials()()

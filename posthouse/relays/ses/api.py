@@ -54,6 +54,14 @@ class AwsApi:
         """GET, once. Raises Misconfigured when there are no credentials."""
         return await self._client.get(url, self._signed("GET", to, url, {}, b""))
 
+    async def put(self, to: Endpoint, url: URL, headers: Mapping[str, str], body: bytes) -> Reply | NoReply:
+        """PUT, once. Raises Misconfigured when there are no credentials."""
+        return await self._client.put(url, self._signed("PUT", to, url, headers, body), body)
+
+    async def delete(self, to: Endpoint, url: URL) -> Reply | NoReply:
+        """DELETE, once. Raises Misconfigured when there are no credentials."""
+        return await self._client.delete(url, self._signed("DELETE", to, url, {}, b""))
+
     async def close(self) -> None:
         await self._client.close()
 

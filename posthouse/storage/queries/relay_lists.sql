@@ -156,14 +156,15 @@ WHERE r.account = $1 AND r.state IN ('gone', 'refused')
   );
 
 -- name: unlisted
--- Entries that the relay could have and has not heard of. Those that end are not given to it: it knows no end.
+-- Entries that the relay could have and has not heard of. Those that end are not given to it: it knows no end. Nor
+-- those whose address it stops already: some have one reason for each address, and would lose theirs.
 SELECT e.address_key, e.reason, e.scope
 FROM email_suppression AS e
 WHERE e.reason = ANY($2::text[]) AND e.scope = ANY($3::text[]) AND e.expires_at IS NULL
   AND (e.address_key, e.scope, e.reason) > ($4, $5, $6)
   AND NOT EXISTS (
       SELECT FROM relay_suppression AS r
-      WHERE r.account = $1 AND r.address_key = e.address_key AND r.reason = e.reason
+      WHERE r.account = $1 AND r.address_key = e.address_key AND (r.reason = e.reason OR r.state = 'there')
   )
 ORDER BY e.address_key, e.scope, e.reason
 LIMIT $7;
