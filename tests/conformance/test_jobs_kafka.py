@@ -138,10 +138,8 @@ class KafkaBus:
     def dead_letters_size(self) -> int:
         consumer = Consumer({"bootstrap.servers": self.settings.bootstrap_servers, "group.id": "test.size"})
         topic = full_name(self.settings, DEAD_LETTERS)
-        sizes = [
-            consumer.get_watermark_offsets(TopicPartition(topic, partition))
-            for partition in range(self.settings.partitions)
-        ]
+        places = [TopicPartition(topic, partition) for partition in range(self.settings.partitions)]
+        sizes = [consumer.get_watermark_offsets(place) for place in places]
         consumer.close()
         return sum(high - low for low, high in sizes)
 
@@ -298,8 +296,8 @@ async def test_a_poison_record_goes_to_the_dead_letters_and_the_next_one_flows(b
 
 async def test_a_run_of_poison_stops_its_partition_and_leaves_it_as_it_is(bus: KafkaBus) -> None:
     await bus.put_raw([b"not ours"] * (RUN + 5))
-    behind, elsewhere = Held(JobId(uuid4()), 0), await bus.accept([Letter()] * 40)
-    await bus.put([behind])
+    await bus.put([Held(JobId(uuid4()), 0)])
+    elsewhere = await bus.accept([Letter()] * 40)
     for _ in range(2):  # started again it is no further
         source, _ = await bus.source()
         await until_stopped(bus, source)
@@ -308,8 +306,7 @@ async def test_a_run_of_poison_stops_its_partition_and_leaves_it_as_it_is(bus: K
         assert stopped(bus) == 0
     assert await asyncio.to_thread(bus.dead_letters_size) == 0
     # The jobs of the other partitions are taken all the same.
-    taken = {stored.status for stored in await bus.standing(elsewhere)}
-    assert Status.SENDING in taken
+    assert Status.SENDING in {stored.status for stored in await bus.standing(elsewhere)}
 
 
 async def until_stopped(bus: KafkaBus, source: KafkaJobs) -> None:
