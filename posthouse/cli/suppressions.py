@@ -287,7 +287,7 @@ def _sentence(standing: Standing) -> str:
     elif standing.imported_at is not None:
         what = f"imported {moment(standing.imported_at)}"
     else:
-        what = "and on ours before it was read"
+        what = "and on ours by itself"
     return f"On the list of relay {standing.account} as {standing.reason}{since}{words}, {what}."
 
 

@@ -38,6 +38,13 @@ class ListedRelay:
     changes: int = 0
 
     def happens(self, address: str, reason: SuppressionReason = BOUNCE, words: str = "550 gone") -> None:
+        """A list with a rule for everything, as Postmark's, has one reason for each address: a complaint, or
+        the last."""
+        if self.rules is MANUAL_ONLY:
+            if (address, SPAM) in self.entries:
+                return
+            for other in SuppressionReason:
+                self.entries.pop((address, other), None)
         self.entries[address, reason] = ListedThere(address, reason, self.clock.now(), words)
 
     async def read(self) -> AsyncIterator[Sequence[ListedThere]]:

@@ -1,6 +1,7 @@
 """A relay's own suppression list and ours: what each sync takes over, takes away, and leaves."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import astuple, dataclass, field, replace
 from datetime import timedelta
@@ -24,7 +25,7 @@ from listed_relay import (
 from posthouse.clock import ManualClock
 from posthouse.domain.ids import AddressKey, RelayAccount
 from posthouse.domain.stream import Stream
-from posthouse.domain.suppression import SuppressionReason, SuppressionSource
+from posthouse.domain.suppression import Suppression, SuppressionReason, SuppressionScope, SuppressionSource
 from posthouse.relays.base import ListedThere, ListRules
 from posthouse.status.relay_lists import Manner
 from posthouse.storage import relay_lists, suppressions
@@ -121,6 +122,25 @@ async def test_what_came_only_from_there_goes_with_it_and_says_so(lists: Lists) 
     )
     done = await lists.sync()  # the reading had missed it: that removal is none of ours
     assert (done.imported, done.removed_there) == (1, 0)
+
+
+async def test_what_somebody_has_added_since_does_not_go_with_theirs(lists: Lists) -> None:
+    lists.relay.rules = READS_ONLY
+    lists.happens("ann@mail.example")
+    lists.happens("bob@mail.example")
+    await lists.sync()
+    await lists.add("ann@mail.example")
+    listed = Suppression(
+        AddressKey("bob@mail.example"),
+        BOUNCE,
+        SuppressionScope.ALL,
+        SuppressionSource.IMPORT,
+        lists.clock.now(),
+    )
+    await suppressions.import_set(lists.db, [listed], lists.clock.now(), random.Random(1))
+    lists.relay.entries.clear()
+    assert (await lists.sync()).removed_here == 0
+    assert await lists.here() == {("ann@mail.example", BOUNCE), ("bob@mail.example", BOUNCE)}
 
 
 async def test_an_entry_goes_when_the_last_relay_has_let_it_go(lists: Lists) -> None:
@@ -321,7 +341,7 @@ async def _fixpoint(pg_dsn: str, queries: Queries, rules: ListRules, deeds: list
 
 
 @pytest.mark.parametrize("rules", [EVERYTHING, MANUAL_ONLY], ids=["everything", "manual only"])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(deeds=_DEEDS)
 def test_a_second_sync_finds_nothing_to_do(
     pg_dsn: str, queries: Queries, rules: ListRules, deeds: list[_Deed]

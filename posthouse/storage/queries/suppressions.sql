@@ -56,7 +56,12 @@ WHERE address_key = $1
 ORDER BY scope, reason;
 
 -- name: add_suppression
--- One that is there already is kept; only its end may move, and never nearer.
+-- One that is there already is kept; only its end may move, and never nearer. If it came from a relay's list, it is
+-- somebody's here from now on, and does not go when the relay lets it go.
+WITH claimed AS (
+    UPDATE relay_suppression SET imported_at = NULL
+    WHERE address_key = $1 AND reason = $3 AND imported_at IS NOT NULL
+)
 INSERT INTO email_suppression (address_key, scope, reason, source, added_at, expires_at, note)
 VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (address_key, scope, reason) DO UPDATE
@@ -111,8 +116,12 @@ LEFT JOIN LATERAL (
 -- name: import_suppressions
 -- A set of a list, each key once in it; answers how many entries are new (xmax is 0 in a row that was inserted
 -- and not updated). As with one entry: what is there is kept, and its end never moves nearer. Sorted: two
--- imports of overlapping lists lock in one order.
-WITH stored AS (
+-- imports of overlapping lists lock in one order. What came from a relay's list does not go with it any more.
+WITH claimed AS (
+    UPDATE relay_suppression AS r SET imported_at = NULL
+    FROM unnest($2::text[], $4::text[]) AS s (address_key, reason)
+    WHERE r.address_key = s.address_key AND r.reason = s.reason AND r.imported_at IS NOT NULL
+), stored AS (
     INSERT INTO email_suppression (address_key, scope, reason, source, added_at, expires_at, note)
     SELECT address_key, scope, reason, 'import', $1, expires_at, note
     FROM unnest($2::text[], $3::text[], $4::text[], $5::timestamptz[], $6::text[])
