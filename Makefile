@@ -26,7 +26,7 @@ lint: setup  ## formatter, linter, types, import contracts
 
 test: lint  ## everything, against a real PostgreSQL
 	@$(BIN)/pytest -n 2 --ignore=tests/e2e
-	@$(BIN)/pytest tests/e2e
+	@$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 format: setup  ## format and sort imports
 	@$(BIN)/ruff format .

@@ -1,5 +1,6 @@
 """What kills did to the mail they touched: checked, and written to kill-report.json."""
 
+import fcntl
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,19 @@ def reporting(bus: str) -> Iterator[list[Kill]]:
     """The lines of one bus, written at the end; those of the other stay."""
     kills: list[Kill] = []
     yield kills
+    with _alone():
+        _write(bus, kills)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """The buses are tested at the same time, each by a process of its own."""
+    with REPORT.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _write(bus: str, kills: Sequence[Kill]) -> None:
     written = json.loads(REPORT.read_text(encoding="utf-8")) if REPORT.exists() else []
     others = [line for line in written if line.get("bus") != bus]
     lines = sorted([*others, *map(asdict, kills)], key=lambda line: str(line["bus"]), reverse=True)
