@@ -1,15 +1,13 @@
 """Postmark's adapter and a fake of its API, as the laws of the relay port ask for them."""
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
-from fake_http_relay import NOW, THROTTLE_HINT, http
+from fake_http_relay import NOW, http
 from fake_postmark import FakePostmark, mails, message_id, taken_as
-from relay_laws import Fault, Letter, Received
+from http_harness import HttpHarness
+from relay_laws import Letter, Received
 
 from posthouse.clock import ManualClock
 from posthouse.domain.address import parse_mailbox
@@ -47,31 +45,11 @@ def rendered(letter: Letter, number: int = 1, stream: Stream = Stream.TRANSACTIO
     )
 
 
-class PostmarkHarness:
-    throttle_hint: float | None = THROTTLE_HINT
-    # A body that fits into the kernel's buffers has left, whatever the server read of it.
-    knows_unfinished = False
-    together = 1
+class PostmarkHarness(HttpHarness[FakePostmark, PostmarkRelay]):
     stream = Stream.TRANSACTIONAL
 
     def __init__(self) -> None:
-        self.server = FakePostmark()
-        self._silent = socket.socket()
-
-    async def __aenter__(self) -> Self:
-        await self.server.start()
-        self._silent.bind(("127.0.0.1", 0))
-        self._silent.listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.server.close()
-        self._silent.close()
-
-    def relay(self) -> PostmarkRelay:
-        return self.relay_at(f"http://{self.server.address}")
+        super().__init__(FakePostmark())
 
     def relay_at(
         self, base_url: str, *, max_concurrency: int = 32, slot_wait: float = 1.0, max_batch: int = TOGETHER
@@ -91,16 +69,6 @@ class PostmarkHarness:
         )
         client = HttpClient(EgressPolicy(frozenset({host})), limits)
         return PostmarkRelay(settings, client, ManualClock(NOW))
-
-    def lonely_relay(self) -> PostmarkRelay:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            port = nobody.getsockname()[1]
-        return self.relay_at(f"http://127.0.0.1:{port}")
-
-    def unreachable_relay(self) -> PostmarkRelay:
-        # TLS to a listener that never says a word.
-        return self.relay_at(f"https://127.0.0.1:{self._silent.getsockname()[1]}")
 
     def mail(self, letter: Letter) -> Rendered:
         return rendered(letter, stream=self.stream)
@@ -126,9 +94,6 @@ class PostmarkHarness:
             replace(plain, sender=Mailbox("grüße@shop.example")),
             replace(plain, attachments=(Attachment("a.bin", "application/x", bytes(8_000_000)),)),
         ]
-
-    def script(self, recipient: str, fault: Fault) -> None:
-        self.server.faults[recipient] = fault
 
     def garbage(self) -> Sequence[bytes]:
         return [
@@ -167,15 +132,6 @@ class PostmarkHarness:
             http("500 Error", b"x" * 2_000_000),
             http("429 Too Many", b"", "Retry-After: never"),
         ]
-
-    def answer_with(self, recipient: str, raw: bytes) -> None:
-        self.server.raw_answers[recipient] = raw
-
-    def begun(self) -> int:
-        return self.server.begun
-
-    async def taken(self, mails: int) -> None:
-        await self.server.taken(mails)
 
     def received(self) -> Sequence[Received]:
         return [received(mail) for request in self.server.requests for mail in mails(request)]

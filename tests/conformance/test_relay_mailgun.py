@@ -1,18 +1,16 @@
 """Mailgun's adapter against a fake messages.mime that can misbehave in every scripted way."""
 
-import socket
 from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from types import TracebackType
-from typing import Self
 
 import pytest
-from fake_http_relay import NOW, THROTTLE_HINT, http
+from fake_http_relay import NOW, http
 from fake_mailgun import DOMAIN, FakeMailgun, form_of, received, said
+from http_harness import HttpHarness
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 from posthouse.clock import ManualClock
@@ -70,46 +68,15 @@ def account(base_url: str, *, max_concurrency: int = 32, slot_wait: float = 1.0)
     )
 
 
-class MailgunHarness:
-    throttle_hint: float | None = THROTTLE_HINT
-    # A body that fits into the kernel's buffers has left, whatever the server read of it.
-    knows_unfinished = False
-    together = 1
-
+class MailgunHarness(HttpHarness[FakeMailgun, MailgunRelay]):
     def __init__(self) -> None:
-        self.server = FakeMailgun()
-        self._silent = socket.socket()
-
-    async def __aenter__(self) -> Self:
-        await self.server.start()
-        self._silent.bind(("127.0.0.1", 0))
-        self._silent.listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.server.close()
-        self._silent.close()
-
-    def relay(self) -> MailgunRelay:
-        return self.relay_at(f"http://{self.server.address}")
+        super().__init__(FakeMailgun())
 
     def relay_at(self, base_url: str, *, max_concurrency: int = 32, slot_wait: float = 1.0) -> MailgunRelay:
         host = base_url.partition("://")[2]
         limits = ClientLimits(connect=0.5, total=0.8, connections=max_concurrency)
         settings = account(base_url, max_concurrency=max_concurrency, slot_wait=slot_wait)
         return MailgunRelay(settings, HttpClient(EgressPolicy(frozenset({host})), limits), ManualClock(NOW))
-
-    def lonely_relay(self) -> MailgunRelay:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            port = nobody.getsockname()[1]
-        return self.relay_at(f"http://127.0.0.1:{port}")
-
-    def unreachable_relay(self) -> MailgunRelay:
-        # TLS to a listener that never says a word.
-        return self.relay_at(f"https://127.0.0.1:{self._silent.getsockname()[1]}")
 
     def mail(self, letter: Letter) -> RawMail:
         return raw(letter)
@@ -129,9 +96,6 @@ class MailgunHarness:
             replace(plain, data=plain.data + bytes(25_000_000)),
             replace(plain, data=plain.data + names.encode()),
         ]
-
-    def script(self, recipient: str, fault: Fault) -> None:
-        self.server.faults[recipient] = fault
 
     def garbage(self) -> Sequence[bytes]:
         good = b'{"id":"<1@mail.shop.example>","message":"Queued. Thank you."}'
@@ -162,15 +126,6 @@ class MailgunHarness:
             http("500 Error", b"x" * 1_000_000),
             http("429 Too Many", b'{"message":"try again after Tomorrow"}', "Retry-After: never"),
         ]
-
-    def answer_with(self, recipient: str, raw: bytes) -> None:
-        self.server.raw_answers[recipient] = raw
-
-    def begun(self) -> int:
-        return self.server.begun
-
-    async def taken(self, mails: int) -> None:
-        await self.server.taken(mails)
 
     def received(self) -> Sequence[Received]:
         return [received(request) for request in self.server.requests]

@@ -1,15 +1,13 @@
 """SendGrid's adapter against a fake mail/send that can misbehave in every scripted way."""
 
 import base64
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from types import TracebackType
-from typing import Self
 
 import pytest
-from fake_http_relay import NOW, THROTTLE_HINT, Request, http
+from fake_http_relay import NOW, Request, http
 from fake_sendgrid import FakeSendGrid, error
+from http_harness import HttpHarness
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 from posthouse.clock import ManualClock
@@ -55,30 +53,9 @@ def rendered(letter: Letter, number: int = 1) -> Rendered:
     )
 
 
-class SendGridHarness:
-    throttle_hint: float | None = THROTTLE_HINT
-    # A body that fits into the kernel's buffers has left, whatever the server read of it.
-    knows_unfinished = False
-    together = 1
-
+class SendGridHarness(HttpHarness[FakeSendGrid, SendGridRelay]):
     def __init__(self) -> None:
-        self.server = FakeSendGrid()
-        self._silent = socket.socket()
-
-    async def __aenter__(self) -> Self:
-        await self.server.start()
-        self._silent.bind(("127.0.0.1", 0))
-        self._silent.listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.server.close()
-        self._silent.close()
-
-    def relay(self) -> SendGridRelay:
-        return self.relay_at(f"http://{self.server.address}")
+        super().__init__(FakeSendGrid())
 
     def relay_at(self, base_url: str, *, max_concurrency: int = 32, slot_wait: float = 1.0) -> SendGridRelay:
         host = base_url.partition("://")[2]
@@ -92,16 +69,6 @@ class SendGridHarness:
         limits = ClientLimits(connect=0.5, total=0.8, connections=max_concurrency)
         client = HttpClient(EgressPolicy(frozenset({host})), limits)
         return SendGridRelay(settings, client, ManualClock(NOW))
-
-    def lonely_relay(self) -> SendGridRelay:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            port = nobody.getsockname()[1]
-        return self.relay_at(f"http://127.0.0.1:{port}")
-
-    def unreachable_relay(self) -> SendGridRelay:
-        # TLS to a listener that never says a word.
-        return self.relay_at(f"https://127.0.0.1:{self._silent.getsockname()[1]}")
 
     def mail(self, letter: Letter) -> Rendered:
         return rendered(letter)
@@ -125,9 +92,6 @@ class SendGridHarness:
             replace(plain, sender=Mailbox("grüße@shop.example")),
             replace(plain, attachments=(Attachment("a.bin", "application/x", bytes(25_000_000)),)),
         ]
-
-    def script(self, recipient: str, fault: Fault) -> None:
-        self.server.faults[recipient] = fault
 
     def garbage(self) -> Sequence[bytes]:
         return [
@@ -156,15 +120,6 @@ class SendGridHarness:
             http("500 Error", b"x" * 1_000_000),
             http("429 Too Many", b"", "Retry-After: never\r\nX-RateLimit-Reset: -1"),
         ]
-
-    def answer_with(self, recipient: str, raw: bytes) -> None:
-        self.server.raw_answers[recipient] = raw
-
-    def begun(self) -> int:
-        return self.server.begun
-
-    async def taken(self, mails: int) -> None:
-        await self.server.taken(mails)
 
     def received(self) -> Sequence[Received]:
         return [received(request) for request in self.server.requests]

@@ -1,18 +1,16 @@
 """SES's adapter against a fake SES that can misbehave in every scripted way."""
 
-import socket
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from email import message_from_string
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP
-from types import TracebackType
-from typing import Self
 
 import pytest
-from fake_http_relay import NOW, THROTTLE_HINT, http
+from fake_http_relay import NOW, http
 from fake_ses import UNLIMITED, FakeSes, error, message_of, received
+from http_harness import HttpHarness
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 from posthouse.clock import ManualClock, SystemClock
@@ -61,30 +59,9 @@ def rendered() -> Rendered:
     )  # fmt: skip
 
 
-class SesHarness:
-    throttle_hint: float | None = THROTTLE_HINT
-    # A body that fits into the kernel's buffers has left, whatever the server read of it.
-    knows_unfinished = False
-    together = 1
-
+class SesHarness(HttpHarness[FakeSes, SesRelay]):
     def __init__(self, account: object = UNLIMITED) -> None:
-        self.server = FakeSes(account)
-        self._silent = socket.socket()
-
-    async def __aenter__(self) -> Self:
-        await self.server.start()
-        self._silent.bind(("127.0.0.1", 0))
-        self._silent.listen()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.server.close()
-        self._silent.close()
-
-    def relay(self) -> SesRelay:
-        return self.relay_at(f"http://{self.server.address}")
+        super().__init__(FakeSes(account))
 
     def relay_at(
         self,
@@ -107,16 +84,6 @@ class SesHarness:
         )
         return SesRelay(settings, api, clock)
 
-    def lonely_relay(self) -> SesRelay:
-        with socket.socket() as nobody:
-            nobody.bind(("127.0.0.1", 0))
-            port = nobody.getsockname()[1]
-        return self.relay_at(f"http://127.0.0.1:{port}")
-
-    def unreachable_relay(self) -> SesRelay:
-        # TLS to a listener that never says a word.
-        return self.relay_at(f"https://127.0.0.1:{self._silent.getsockname()[1]}")
-
     def mail(self, letter: Letter) -> RawMail:
         return raw(letter)
 
@@ -131,9 +98,6 @@ class SesHarness:
             replace(plain, data=b"From:  \r\n\r\n"),
             replace(plain, data=plain.data + bytes(40_000_000)),
         ]
-
-    def script(self, recipient: str, fault: Fault) -> None:
-        self.server.faults[recipient] = fault
 
     def garbage(self) -> Sequence[bytes]:
         return [
@@ -162,15 +126,6 @@ class SesHarness:
             http("500 Error", b"x" * 1_000_000),
             http("429 Too Many", b"", "Retry-After: never"),
         ]
-
-    def answer_with(self, recipient: str, raw: bytes) -> None:
-        self.server.raw_answers[recipient] = raw
-
-    def begun(self) -> int:
-        return self.server.begun
-
-    async def taken(self, mails: int) -> None:
-        await self.server.taken(mails)
 
     def received(self) -> Sequence[Received]:
         return [received(request) for request in self.server.requests]
