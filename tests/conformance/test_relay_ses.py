@@ -3,22 +3,20 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from email import message_from_string
-from email.headerregistry import Address
-from email.message import EmailMessage
 from email.policy import SMTP
 
 import pytest
 from fake_http_relay import NOW, http
 from fake_ses import UNLIMITED, FakeSes, error, message_of, received
 from http_harness import HttpHarness
+from raw_letters import JOB, raw, rendered
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 from posthouse.clock import ManualClock, SystemClock
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.event import BounceClass
-from posthouse.domain.ids import JobId, RelayAccount, uuid7
-from posthouse.domain.message import Addressing, Mailbox, RawMail, Rendered
-from posthouse.domain.stream import Stream
+from posthouse.domain.ids import RelayAccount
+from posthouse.domain.message import RawMail, Rendered
 from posthouse.domain.suppression import SuppressionReason
 from posthouse.net.client import ClientLimits, HttpClient
 from posthouse.net.guard import EgressPolicy
@@ -37,26 +35,6 @@ from posthouse.relays.ses.sender import QUOTA_EVERY, SesAccount, SesRelay, capab
 from posthouse.relays.ses.sigv4 import Credentials, Scope
 
 KEYS = Credentials("AKIDEXAMPLE", "a-secret-that-must-not-show", "a-session-token")
-JOB = JobId(uuid7(int(NOW.timestamp() * 1000), 7))
-
-
-def raw(letter: Letter, attempt: int = 1) -> RawMail:
-    message = EmailMessage(policy=SMTP)
-    message["From"] = Address(letter.sender_name, "hello", "shop.example")
-    message["To"] = "undisclosed:;"
-    message["Subject"] = letter.subject
-    for name, value in letter.headers:
-        message[name] = value
-    message.set_content(letter.text)
-    return RawMail(JOB, attempt, "bounce@shop.example", letter.recipient, message.as_bytes(), False)
-
-
-def rendered() -> Rendered:
-    return Rendered(
-        job_id=JOB, attempt=1, stream=Stream.TRANSACTIONAL, return_path="b@shop.example",
-        recipient="ann@example.org", sender=Mailbox("hello@shop.example"), addressing=Addressing(),
-        subject="x", text="x", html=None, message_id="<1@shop.example>", date=NOW,
-    )  # fmt: skip
 
 
 class SesHarness(HttpHarness[FakeSes, SesRelay]):
