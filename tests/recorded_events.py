@@ -16,6 +16,7 @@ from posthouse.status.apply import Applied, Policy, apply
 from posthouse.status.record import record
 from posthouse.storage import jobs
 from posthouse.storage.db import Database, retry_conflicts
+from posthouse.storage.spans import WIDE
 
 _numbers = itertools.count(1)
 
@@ -82,7 +83,7 @@ class Desk:
     async def claim(
         self, limit: int = 100, stream: Stream = Stream.TRANSACTIONAL, worker: InstanceId | None = None
     ) -> list[ClaimedJob]:
-        return (await jobs.claim(self.db, stream, worker or self.worker, limit, None)).jobs
+        return (await jobs.claim(self.db, stream, worker or self.worker, limit, WIDE)).jobs
 
     async def sending(self, letter: Letter = Letter()) -> Held:  # noqa: B008  # a frozen value
         """A job just claimed."""

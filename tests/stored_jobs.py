@@ -97,9 +97,9 @@ async def make_today(db: Database) -> None:
     await make_days(db, [today, today + timedelta(days=1)])
 
 
-async def accept(db: Database, letters: Sequence[Letter]) -> list[JobId]:
-    """Accepted and committed, due one after the other in the order given."""
-    at = datetime.now(UTC)
+async def accept(db: Database, letters: Sequence[Letter], *, days_ago: int = 0) -> list[JobId]:
+    """Accepted and committed, due one after the other in the order given; times of letters are from then."""
+    at = datetime.now(UTC) - timedelta(days=days_ago)
     ids = [JobId(uuid7(int(at.timestamp() * 1000), next(_numbers))) for _ in letters]
     jobs = [_row(job_id, letter, at, n) for n, (job_id, letter) in enumerate(zip(ids, letters, strict=True))]
     events = [EventId(uuid7(1, next(_numbers))) for _ in letters]

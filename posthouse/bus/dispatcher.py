@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Final, Protocol
 
 from posthouse.bus.budget import Budget
-from posthouse.bus.floor import Floor
+from posthouse.bus.outlook import Outlook
 from posthouse.clock import Clock, full_jitter, stopped_within
 from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import DispatchId
@@ -115,7 +115,7 @@ class Dispatcher:
         self._rng = rng
         self._new_id = new_id
         self._metrics = metrics
-        self._floor = Floor(clock)
+        self._outlook = Outlook(clock)
         self._budget = Budget(clock)
         self._flow_due_at = float("-inf")
         self._slots = asyncio.Semaphore(IN_FLIGHT)
@@ -195,9 +195,12 @@ class Dispatcher:
         return self._budget.room
 
     async def _queue(self, limit: int) -> Queued | None:
-        queued = await dispatch.queue(self._db, self._stream, self._new_id(), limit, self._floor.next())
-        if queued is not None:
-            self._floor.reached(queued.reached)
+        look = self._outlook.next()
+        queued = await dispatch.queue(self._db, self._stream, self._new_id(), limit, look)
+        if queued is None:
+            self._outlook.saw(look, None, [])
+        else:
+            self._outlook.saw(look, queued.reached, [job.job_id for job in queued.jobs])
             self._budget.spend(len(queued.jobs))
         return queued
 

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from posthouse.bus.floor import Floor
+from posthouse.bus.outlook import Outlook
 from posthouse.bus.port import CallbackBatch, HeldCallback, Position
 from posthouse.clock import Clock
 from posthouse.domain.ids import InstanceId, RelayAccount
@@ -55,16 +55,16 @@ class PostgresJobs:
         self._stream = stream
         self._worker = worker
         self._paused = False
-        self._floor = Floor(clock)
+        self._outlook = Outlook(clock)
 
     async def take(self, limit: int) -> list[ClaimedJob]:
         size = jobs.claim_size(limit)
         if self._paused or size == 0:
             return []
         for _ in range(ENDED_CLAIMS):
-            claim = await jobs.claim(self._db, self._stream, self._worker, size, self._floor.next())
-            if claim.reached is not None:
-                self._floor.reached(claim.reached)
+            look = self._outlook.next()
+            claim = await jobs.claim(self._db, self._stream, self._worker, size, look)
+            self._outlook.saw(look, claim.reached, claim.looked_at)
             if claim.jobs or claim.reached is None:
                 return claim.jobs
         return []

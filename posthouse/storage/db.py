@@ -67,6 +67,7 @@ _SETTINGS: Mapping[PoolKind, PoolSettings] = {
             "enable_seqscan": "off",
             "enable_hashjoin": "off",
             "enable_mergejoin": "off",
+            "enable_bitmapscan": "off",
             "jit": "off",
             "statement_timeout": "30s",
             # A worker that is frozen in a transaction keeps its mail locked, and the sweeper waiting.

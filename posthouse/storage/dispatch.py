@@ -5,7 +5,7 @@ SQL in queries/dispatch.sql.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
@@ -13,11 +13,10 @@ from posthouse.domain.ids import DispatchId, JobId
 from posthouse.domain.job import Held, Status
 from posthouse.domain.stream import Stream
 from posthouse.storage.db import Database
+from posthouse.storage.spans import Look
 
 #: The literal LIMITs there is a queue query for, largest first.
 QUEUE_SIZES: Final = (1000, 100, 10, 1)
-
-_NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,11 +56,10 @@ def queue_size(room: int) -> int:
 
 
 async def queue(
-    db: Database, stream: Stream, dispatch_id: DispatchId, limit: int, floor: datetime | None
+    db: Database, stream: Stream, dispatch_id: DispatchId, limit: int, look: Look
 ) -> Queued | None:
     """Up to `limit` (one of QUEUE_SIZES) due jobs, committed as QUEUED; None when none is due."""
-    lowest = _NO_FLOOR if floor is None else floor
-    rows = await db.fetch_into(_queued, f"queue_{limit}", stream.value, dispatch_id, lowest)
+    rows = await db.fetch_into(_queued, f"queue_{limit}", stream.value, dispatch_id, *look.spans, look.floor)
     return Queued(dispatch_id, [held for held, _ in rows], rows[-1][1]) if rows else None
 
 

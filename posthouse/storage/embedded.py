@@ -42,6 +42,8 @@ _SETTINGS: Mapping[str, str] = MappingProxyType(
         "listen_addresses": "",
         "unix_socket_permissions": "0700",
         "max_connections": "100",
+        # Each day that a plan names is a lock; PostgreSQL 18 takes so many of a statement the fast way.
+        "max_locks_per_transaction": "256",
         "shared_buffers": "256MB",
         "jit": "off",
         "max_wal_size": "2GB",

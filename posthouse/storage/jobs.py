@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -23,11 +23,10 @@ from posthouse.domain.message import Addressing, Mailbox, StoredFile
 from posthouse.domain.stream import Stream
 from posthouse.domain.template import TemplateVersion, Variable, VersionState
 from posthouse.storage.db import Database, Session
+from posthouse.storage.spans import EVERYTHING, Look, spans_of
 
 #: The literal LIMITs there is a claim query for, largest first.
 CLAIM_SIZES: Final = (500, 100, 32, 10, 1)
-
-_NO_FLOOR = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Addressing(msgspec.Struct):
@@ -86,20 +85,20 @@ class Claim:
     """What one claim did. Jobs that were suppressed or expired ended in it and are not in `jobs`."""
 
     jobs: list[ClaimedJob]
+    looked_at: list[JobId]
     reached: datetime | None  # the latest due_at that was looked at; None: nothing was due
 
 
-async def claim(
-    db: Database, stream: Stream, worker: InstanceId, limit: int, floor: datetime | None
-) -> Claim:
+async def claim(db: Database, stream: Stream, worker: InstanceId, limit: int, look: Look) -> Claim:
     """Up to `limit` (one of CLAIM_SIZES) due jobs, committed as SENDING."""
-    lowest = _NO_FLOOR if floor is None else floor
-    return _claim(await db.fetch_into(_picked, f"claim_{limit}", stream.value, worker, lowest))
+    return _claim(
+        await db.fetch_into(_picked, f"claim_{limit}", stream.value, worker, *look.spans, look.floor)
+    )
 
 
 async def claim_quarantined(db: Database, stream: Stream, worker: InstanceId) -> Claim:
     """One job that two workers died of."""
-    return _claim(await db.fetch_into(_picked, "claim_quarantined", stream.value, worker))
+    return _claim(await db.fetch_into(_picked, "claim_quarantined", stream.value, worker, *EVERYTHING))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +115,15 @@ async def claim_queued(
 ) -> tuple[list[ClaimedJob], set[JobId]]:
     """Claim the jobs that a topic's records name, each id once. Returns those that are SENDING now, and the
     ids of all that were decided: also of the suppressed and the expired."""
+    ids = [record.job_id for record in records]
     rows = await db.fetch_into(
         _picked,
         "claim_queued",
         stream.value,
         worker,
+        *spans_of(ids),
         Status.QUEUED.value,
-        [record.job_id for record in records],
+        ids,
         [record.attempt for record in records],
     )
     return [row.job for row in rows if row.job is not None], {row.job_id for row in rows}
@@ -137,7 +138,7 @@ async def standing_of(db: Database, ids: Collection[JobId]) -> dict[JobId, Stand
 
 def _claim(picked: Sequence[_Picked]) -> Claim:
     jobs = [row.job for row in picked if row.job is not None]
-    return Claim(jobs, picked[-1].due_at if picked else None)
+    return Claim(jobs, [row.job_id for row in picked], picked[-1].due_at if picked else None)
 
 
 async def as_claimed(db: Database, job_id: JobId) -> ClaimedJob | None:

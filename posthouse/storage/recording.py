@@ -13,6 +13,7 @@ from posthouse.domain.ids import AddressKey, CampaignId, EventId, JobId
 from posthouse.domain.job import Status
 from posthouse.domain.suppression import SuppressionReason, SuppressionScope
 from posthouse.storage.db import Database, Session, Transaction
+from posthouse.storage.spans import spans_of
 from posthouse.storage.text import storable
 
 T = TypeVar("T")
@@ -88,10 +89,11 @@ async def record_sent(db: Database, accepted: Sequence[Event]) -> set[JobId]:
 
     Returns the jobs it was done for; of the others nothing was written.
     """
+    ids = [e.job_id for e in accepted]
     done = await db.fetch_into(
         JobId,
         "record_sent",
-        [e.job_id for e in accepted],
+        ids,
         [e.event_id for e in accepted],
         [e.attempt for e in accepted],
         [e.occurred_at for e in accepted],
@@ -100,6 +102,7 @@ async def record_sent(db: Database, accepted: Sequence[Event]) -> set[JobId]:
         _column([_text(e.diagnostic) for e in accepted]),
         _column([e.template_version for e in accepted]),
         Status.SENDING.value,
+        *spans_of(ids),
     )
     return set(done)
 
@@ -136,6 +139,7 @@ async def move_jobs(tx: Transaction, moves: Sequence[Moved]) -> None:
         _column([m.relay for m in moves]),
         _column([_text(m.provider_message_id) for m in moves]),
         [m.soft_retry for m in moves],
+        *spans_of([m.job_id for m in moves]),
     )
 
 
@@ -150,6 +154,7 @@ async def mark_jobs(tx: Transaction, marks: Sequence[Marks]) -> None:
         [m.clicked_at for m in marks],
         [m.complained_at for m in marks],
         [m.unsubscribed_at for m in marks],
+        *spans_of([m.job_id for m in marks]),
     )
 
 

@@ -4,7 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -18,6 +18,7 @@ from stored_jobs import (
     accept,
     cancel,
     enlisted,
+    make_days,
     make_today,
     new_worker,
     open_eyes,
@@ -233,6 +234,21 @@ async def test_claims_that_only_end_jobs_move_the_floor_too(jobs: Jobs) -> None:
     assert await source.take(10) == []
     jobs.clock.advance(1.0)
     assert ids_of(await source.take(10)) == [older]
+
+
+async def test_jobs_of_another_day_are_taken_at_full_speed_once_one_is_seen(jobs: Jobs) -> None:
+    """A scheduled campaign: accepted three days ago, due now."""
+    await make_days(jobs.db, [datetime.now(UTC).date() - timedelta(days=3)])
+    source, _ = await jobs.source()
+    await jobs.accept([Letter()])
+    assert len(await source.take(10)) == 1
+    scheduled = await accept(
+        jobs.db, [Letter(due_in=timedelta(days=3), expires_in=timedelta(days=4))] * 30, days_ago=3
+    )
+    assert await source.take(10) == []
+    jobs.clock.advance(0.25)  # the next look of who has nothing to do
+    taken = [job for _ in range(3) for job in await source.take(10)]
+    assert sorted(ids_of(taken)) == scheduled
 
 
 async def test_the_oldest_due_come_first(jobs: Jobs) -> None:

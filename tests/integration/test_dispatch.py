@@ -21,6 +21,7 @@ from posthouse.storage import dispatch, doctor, jobs
 from posthouse.storage.db import Database
 from posthouse.storage.dispatch import Flow, Place, Queued
 from posthouse.storage.hints import Subscription
+from posthouse.storage.spans import WIDE
 from posthouse.telemetry import Metrics
 
 TRANSACTIONAL, MARKETING = Stream.TRANSACTIONAL, Stream.MARKETING
@@ -45,7 +46,7 @@ async def worker(db: Database) -> InstanceId:
 
 
 async def queue(db: Database, limit: int = 100, stream: Stream = TRANSACTIONAL) -> Queued | None:
-    return await dispatch.queue(db, stream, DispatchId(uuid4()), limit, None)
+    return await dispatch.queue(db, stream, DispatchId(uuid4()), limit, WIDE)
 
 
 async def queued(db: Database, letters: Sequence[Letter]) -> Queued:

@@ -28,6 +28,7 @@ from posthouse.storage.db import Database, PoolKind, Session, open_pool
 from posthouse.storage.embedded import Durability, EmbeddedPostgres
 from posthouse.storage.letters import DeadLetter
 from posthouse.storage.migrate import migrate
+from posthouse.storage.spans import WIDE
 from posthouse.storage.sql import Queries
 from posthouse.telemetry import Metrics
 from posthouse.web.links import LinkCache
@@ -156,8 +157,8 @@ async def test_after_the_answer_nothing_is_claimed_for_the_address(house: Databa
     token = TOKENS.seal(Unsubscribe("reader@mail.example", SuppressionScope.MARKETING, before))
     async with serving(house, tmp_path) as client, client.post(f"/u/{token}") as done:
         assert done.status == 200
-        assert (await jobs.claim(house, Stream.MARKETING, WORKER, 10, None)).jobs == []
-        claimed = await jobs.claim(house, Stream.TRANSACTIONAL, WORKER, 10, None)
+        assert (await jobs.claim(house, Stream.MARKETING, WORKER, 10, WIDE)).jobs == []
+        claimed = await jobs.claim(house, Stream.TRANSACTIONAL, WORKER, 10, WIDE)
     assert [job.job_id for job in claimed.jobs] == [receipt]
     counted = await books.residual(house)
     assert counted.by_status == {Status.SUPPRESSED: 1, Status.SENDING: 1}

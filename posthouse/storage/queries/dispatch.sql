@@ -1,11 +1,12 @@
 -- name: queue_{limit}
 -- for limit in 1 10 100 1000
 -- Takes due jobs of a stream out of the table for its topic: QUEUED, in a dispatch of their own ($2). The LIMIT is
--- a literal and $3 is a floor for the reasons told at claim. What two workers died of stays for quarantine.
+-- a literal, $7 is a floor and $3-$6 are spans for the reasons told at claim. What two workers died of stays for quarantine.
 WITH picked AS MATERIALIZED (
     SELECT job_id
     FROM email_job
-    WHERE status = 'PENDING' AND stream = $1 AND due_at <= now() AND due_at >= $3 AND deaths < 2
+    WHERE status = 'PENDING' AND stream = $1 AND due_at <= now() AND due_at >= $7 AND deaths < 2
+      AND (job_id BETWEEN $3 AND $4 OR job_id BETWEEN $5 AND $6)
     ORDER BY due_at
     LIMIT {limit}
     FOR NO KEY UPDATE SKIP LOCKED
@@ -13,7 +14,7 @@ WITH picked AS MATERIALIZED (
     UPDATE email_job j
     SET status = 'QUEUED', claimed_by = $2
     FROM picked
-    WHERE j.job_id = picked.job_id
+    WHERE j.job_id = picked.job_id AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
     RETURNING j.job_id, j.attempt, j.due_at, j.created_at, j.stream, j.campaign_id
 ), booked AS (
     INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)

@@ -1,5 +1,6 @@
 -- part: claim_picked
--- What becomes of the jobs that a claim has `picked`, and what it answers. $2: the worker.
+-- What becomes of the jobs that a claim has `picked`, and what it answers. $2: the worker; $3-$6: the spans in
+-- which the ids are (storage/spans.py).
 judged AS MATERIALIZED (
     SELECT p.job_id, p.status AS was, s.reason, s.scope, s.added_at,
            CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
@@ -21,7 +22,7 @@ judged AS MATERIALIZED (
         attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
         claimed_by = $2
     FROM judged
-    WHERE j.job_id = judged.job_id
+    WHERE j.job_id = judged.job_id AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
     RETURNING j.*, judged.was, judged.reason, judged.scope, judged.added_at
 ), told AS (
     INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
@@ -66,12 +67,13 @@ ORDER BY due_at;
 --
 -- The LIMIT is a literal: as a parameter it made a hash join over all partitions (0.5 s against 4.5 ms). The
 -- suppressions are looked up for the picked ids only: as an anti-join inside the pick the planner read all
--- 200,000 of them and the backlog for every claim. $3 is the floor below which lie only the dead index
--- entries of earlier claims; every second one claim goes without it.
+-- 200,000 of them and the backlog for every claim. $7 is the floor below which lie only the dead index
+-- entries of earlier claims, $3-$6 are the days that have due jobs; every second one claim looks at everything.
 WITH picked AS MATERIALIZED (
     SELECT job_id, status, stream, address_key, expires_at
     FROM email_job
-    WHERE status = 'PENDING' AND stream = $1 AND due_at <= now() AND due_at >= $3 AND deaths < 2
+    WHERE status = 'PENDING' AND stream = $1 AND due_at <= now() AND due_at >= $7 AND deaths < 2
+      AND (job_id BETWEEN $3 AND $4 OR job_id BETWEEN $5 AND $6)
     ORDER BY due_at
     LIMIT {limit}
     FOR NO KEY UPDATE SKIP LOCKED
@@ -91,14 +93,15 @@ WITH picked AS MATERIALIZED (
 -- use: claim_picked
 
 -- name: claim_queued
--- Claims the jobs that a topic's records name. $1: the stream; $2: the worker; $3: QUEUED, a parameter so that
--- the planner goes by the ids; $4, $5: ids and attempts. What does not fit, or is locked, is left alone and
+-- Claims the jobs that a topic's records name. $1: the stream; $2: the worker; $7: QUEUED, a parameter so that
+-- the planner goes by the ids; $8, $9: ids and attempts, within the spans $3-$6. What does not fit, or is locked, is left alone and
 -- missing from the answer.
 WITH picked AS MATERIALIZED (
     SELECT j.job_id, j.status, j.stream, j.address_key, j.expires_at
-    FROM unnest($4::uuid[], $5::int[]) AS r (job_id, attempt)
+    FROM unnest($8::uuid[], $9::int[]) AS r (job_id, attempt)
     JOIN email_job j ON j.job_id = r.job_id
-    WHERE j.attempt = r.attempt AND j.status = $3 AND j.stream = $1 AND j.due_at <= now()
+    WHERE j.attempt = r.attempt AND j.status = $7 AND j.stream = $1 AND j.due_at <= now()
+      AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
     ORDER BY j.job_id
     FOR NO KEY UPDATE OF j SKIP LOCKED
 ),

@@ -35,8 +35,8 @@ WHERE job_id = ANY($1::uuid[]) AND job_id >= $2 AND job_id <= $3
 GROUP BY job_id, attempt;
 
 -- name: move_jobs
--- New states of locked jobs. Each id prunes its partition by itself: with lowest and highest id given too, the
--- planner read that whole range for every row (0.9 ms against 3.6 for 100). A soft bounce's retries run their
+-- New states of locked jobs. $9-$12: the spans of the ids; with one span, lowest and highest id, the planner read
+-- all of it for every row (0.9 ms against 3.6 for 100). A soft bounce's retries run their
 -- whole schedule, so they push back an expiry that was only the stream's default; one that the client
 -- gave holds, and the job ends then instead of waiting for its turn.
 WITH moved AS (
@@ -54,13 +54,14 @@ WITH moved AS (
     FROM unnest($1::uuid[], $2::text[], $3::bool[], $4::timestamptz[], $5::timestamptz[], $6::text[],
                 $7::text[], $8::bool[])
          AS m (job_id, status, in_doubt, due_at, sent_at, relay, provider_message_id, soft_retry)
-    WHERE j.job_id = m.job_id
+    WHERE j.job_id = m.job_id AND (j.job_id BETWEEN $9 AND $10 OR j.job_id BETWEEN $11 AND $12)
     RETURNING j.job_id
 )
 SELECT count(*) FROM moved;
 
 -- name: mark_jobs
--- First opened, clicked, complained, unsubscribed; relays report in any order.
+-- First opened, clicked, complained, unsubscribed; relays report in any order. $6-$9: the spans
+-- of the ids.
 UPDATE email_job j
 SET opened_at = least(j.opened_at, m.opened_at),
     clicked_at = least(j.clicked_at, m.clicked_at),
@@ -68,12 +69,12 @@ SET opened_at = least(j.opened_at, m.opened_at),
     unsubscribed_at = least(j.unsubscribed_at, m.unsubscribed_at)
 FROM unnest($1::uuid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
      AS m (job_id, opened_at, clicked_at, complained_at, unsubscribed_at)
-WHERE j.job_id = m.job_id;
+WHERE j.job_id = m.job_id AND (j.job_id BETWEEN $6 AND $7 OR j.job_id BETWEEN $8 AND $9);
 
 -- name: record_sent
 -- Acceptances of mails that are in hand, all of it in one statement: what lock_jobs, insert_events, move_jobs and
 -- book do in six round trips. Only jobs in SENDING ($9) whose attempt the event names; the others are not
--- touched, and are not among the ids returned.
+-- touched, and are not among the ids returned. $10-$13: the spans of the ids.
 WITH fit AS MATERIALIZED (
     SELECT g.*
     FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
@@ -82,6 +83,7 @@ WITH fit AS MATERIALIZED (
                template_version)
     JOIN email_job j ON j.job_id = g.job_id
     WHERE j.attempt = g.attempt AND j.status = $9
+      AND (j.job_id BETWEEN $10 AND $11 OR j.job_id BETWEEN $12 AND $13)
     ORDER BY j.job_id
     FOR NO KEY UPDATE OF j
 ), told AS (
@@ -103,7 +105,7 @@ WITH fit AS MATERIALIZED (
         relay = told.relay,
         provider_message_id = coalesce(told.provider_message_id, j.provider_message_id)
     FROM told
-    WHERE j.job_id = told.job_id
+    WHERE j.job_id = told.job_id AND (j.job_id BETWEEN $10 AND $11 OR j.job_id BETWEEN $12 AND $13)
     RETURNING j.job_id, (j.created_at AT TIME ZONE 'UTC')::date AS day, j.stream, j.campaign_id
 ), booked AS (
     INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
