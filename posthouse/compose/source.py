@@ -1,7 +1,8 @@
 """What a mail is made from: a template's version or bodies of its own, and the files that go with it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import msgspec
 from msgspec import Struct
 
 from posthouse.domain.message import Rendered, StoredFile
@@ -24,4 +25,4 @@ class Found(Struct, frozen=True):
 
     def with_files(self, mail: Rendered) -> Rendered:
         """The files by name only; their bytes are loaded when the mail is handed over."""
-        return replace(mail, files=self.files)
+        return msgspec.structs.replace(mail, files=self.files)

@@ -7,13 +7,13 @@ encrypted. AES-SIV (RFC 5297) is deterministic, so a mail that is composed again
 import re
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Sequence
-from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from msgspec import Struct
 
 from posthouse.domain.errors import InvalidInput, Misconfigured
 from posthouse.domain.ids import JobId
@@ -29,8 +29,7 @@ _TO_URL_SAFE = bytes.maketrans(b"+/", b"-_")
 _FROM_URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-@dataclass(frozen=True, slots=True)
-class Unsubscribe:
+class Unsubscribe(Struct, frozen=True, gc=False):
     """What a token says: this address wants no more of this, and which mail it was answering."""
 
     address: str

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import assert_never
 
+from msgspec import Struct
+
 from posthouse.clock import full_jitter
 from posthouse.domain.event import BounceClass, Event, EventType, Origin
 from posthouse.domain.ids import RelayAccount, own_event_id
@@ -38,8 +40,7 @@ class Backoff:
     longest_hint: timedelta = timedelta(hours=4)
 
 
-@dataclass(frozen=True, slots=True)
-class HandedOver:
+class HandedOver(Struct, frozen=True):
     """A job with the answer it got, from whom and when."""
 
     job: ClaimedJob

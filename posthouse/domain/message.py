@@ -4,20 +4,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from msgspec import Struct
+
 from posthouse.domain.ids import AttachmentId, JobId
 from posthouse.domain.stream import Stream
 
 
-@dataclass(frozen=True, slots=True)
-class Mailbox:
+class Mailbox(Struct, frozen=True, gc=False):
     """A display name and a bare address (RFC 5322 section 3.4). The name is text, not yet encoded."""
 
     address: str
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Addressing:
+class Addressing(Struct, frozen=True, gc=False):
     """What the To, Cc and Reply-To headers show: what was posted. Bcc never shows."""
 
     to: tuple[Mailbox, ...] = ()
@@ -58,8 +58,7 @@ class StoredFile:
         return Attachment(self.filename, self.content_type, content, self.content_id, self.disposition)
 
 
-@dataclass(frozen=True, slots=True)
-class Rendered:
+class Rendered(Struct, frozen=True):
     """One mail to one recipient, ready for a relay that takes structured mail."""
 
     job_id: JobId
@@ -85,8 +84,7 @@ class Rendered:
         return sum(file.size for file in self.files)
 
 
-@dataclass(frozen=True, slots=True)
-class RawMail:
+class RawMail(Struct, frozen=True):
     """The same mail as RFC 5322 bytes (CRLF, not dot-stuffed) for relays that take raw mail."""
 
     job_id: JobId

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol, TypeAlias, runtime_checkable
 
+from msgspec import Struct
+
 from posthouse.domain.event import BounceClass, Event, EventType
 from posthouse.domain.ids import AddressKey, JobId, RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.domain.suppression import SuppressionReason
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(Struct, frozen=True, gc=False):
     """The relay took the mail; its promise, not yet the recipient's server's."""
 
     provider_message_id: str

@@ -2,9 +2,11 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Final
+
+import msgspec
 
 from posthouse.domain.errors import NotNow, RenderFailed
 from posthouse.domain.ids import AttachmentId
@@ -120,4 +122,4 @@ def _with_content(mail: Rendered, found: Mapping[AttachmentId, bytes]) -> Render
         if content is None:
             return RenderFailed(f"The attachment {file.filename} is not there any more.")
         loaded.append(file.with_content(content))
-    return replace(mail, files=(), attachments=tuple(loaded))
+    return msgspec.structs.replace(mail, files=(), attachments=tuple(loaded))

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 from fake_http_relay import NOW, http
 from fake_postmark import FakePostmark, mails, message_id, taken_as
 from http_harness import HttpHarness
+from msgspec.structs import replace
 from relay_laws import Letter, Received
 
 from posthouse.clock import ManualClock

@@ -4,6 +4,7 @@ from base64 import b64encode
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
+import msgspec
 import pytest
 from fake_http_relay import NOW, http
 from fake_mailgun import DOMAIN, FakeMailgun, form_of, received, said
@@ -63,15 +64,15 @@ class MailgunHarness(HttpHarness[FakeMailgun, MailgunRelay]):
         names = "".join(f"posthouse-{JOB.hex}{'x' * n} " for n in range(40))
         return [
             rendered(),
-            replace(plain, smtputf8=True),
-            replace(plain, recipient=""),
-            replace(plain, recipient="ann"),
-            replace(plain, recipient="ann@example.org,eve@example.org"),
-            replace(plain, recipient="ann@example.org\r\nX: y"),
-            replace(plain, recipient='ann@example.org"; name="to'),
-            replace(plain, recipient="grüße@example.org"),
-            replace(plain, data=plain.data + bytes(25_000_000)),
-            replace(plain, data=plain.data + names.encode()),
+            msgspec.structs.replace(plain, smtputf8=True),
+            msgspec.structs.replace(plain, recipient=""),
+            msgspec.structs.replace(plain, recipient="ann"),
+            msgspec.structs.replace(plain, recipient="ann@example.org,eve@example.org"),
+            msgspec.structs.replace(plain, recipient="ann@example.org\r\nX: y"),
+            msgspec.structs.replace(plain, recipient='ann@example.org"; name="to'),
+            msgspec.structs.replace(plain, recipient="grüße@example.org"),
+            msgspec.structs.replace(plain, data=plain.data + bytes(25_000_000)),
+            msgspec.structs.replace(plain, data=plain.data + names.encode()),
         ]
 
     def garbage(self) -> Sequence[bytes]:
@@ -123,7 +124,7 @@ class TestMailgun(RelayLaws):
 
 async def test_the_request_says_all_of_the_mail(harness: MailgunHarness) -> None:
     mail = raw(Letter(), attempt=3)
-    mail = replace(mail, data=mail.data + b"\r\n--posthouse-x\r\n\xff\x00")
+    mail = msgspec.structs.replace(mail, data=mail.data + b"\r\n--posthouse-x\r\n\xff\x00")
     assert isinstance(await send_one(harness.relay(), mail), Accepted)
     [request] = harness.server.requests
     assert request.lines[0] == f"POST /v3/{DOMAIN}/messages.mime HTTP/1.1"
@@ -146,7 +147,7 @@ async def test_mailguns_id_has_no_brackets(harness: MailgunHarness) -> None:
 
 async def test_a_mail_that_holds_the_boundary_gets_another(harness: MailgunHarness) -> None:
     plain = raw(Letter())
-    mail = replace(plain, data=plain.data + f"\r\n--posthouse-{JOB.hex}--\r\n".encode())
+    mail = msgspec.structs.replace(plain, data=plain.data + f"\r\n--posthouse-{JOB.hex}--\r\n".encode())
     assert isinstance(await send_one(harness.relay(), mail), Accepted)
     [request] = harness.server.requests
     assert form_of(request)["message"] == mail.data

@@ -4,12 +4,12 @@ import base64
 import json
 import tomllib
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from fake_http_relay import NOW, http
 from fake_postmark import INACTIVE, mails, message_id, refusal, taken_as
+from msgspec.structs import replace
 from postmark_harness import TOKEN, BatchHarness, PostmarkHarness, job_id, rendered
 from relay_laws import (
     Fault,

@@ -2,12 +2,12 @@
 
 import base64
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 
 import pytest
 from fake_http_relay import NOW, Request, http
 from fake_sendgrid import FakeSendGrid, error
 from http_harness import HttpHarness
+from msgspec.structs import replace
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 
 from posthouse.clock import ManualClock

@@ -1,7 +1,6 @@
 """SES's adapter against a fake SES that can misbehave in every scripted way."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from email import message_from_string
 from email.policy import SMTP
 
@@ -9,6 +8,7 @@ import pytest
 from fake_http_relay import NOW, http
 from fake_ses import UNLIMITED, FakeSes, error, message_of, received
 from http_harness import HttpHarness
+from msgspec.structs import replace
 from raw_letters import JOB, raw, rendered
 from relay_laws import Fault, Letter, Received, RelayHarness, RelayLaws, open_gate, send, send_one
 

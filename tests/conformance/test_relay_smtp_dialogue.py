@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from uuid import UUID
 
+import msgspec
 import pytest
 import uvloop
 from smtp_scripted import Script, ScriptedSmtp
@@ -559,7 +560,7 @@ async def test_hostile_addresses_add_no_command(server: ScriptedSmtp) -> None:
         "DATA\r\n",
     ]
     hostile = ["".join(rng.choices(pieces, k=rng.randint(1, 6))) + "@example.org" for _ in range(2_000)]
-    posts = [replace(mail("x"), recipient=address) for address in hostile]
+    posts = [msgspec.structs.replace(mail("x"), recipient=address) for address in hostile]
     outcomes = await send(account_of(server), *posts)
     sent = [
         post.recipient for post, outcome in zip(posts, outcomes, strict=True) if isinstance(outcome, Accepted)

@@ -1,13 +1,13 @@
 """A hand-over to Mailgun whose answer never came: settled by its events, by asking, and by both policies."""
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 from mailgun_house import NAME, Mailgun, mail, simulated
+from msgspec.structs import replace
 from recorded_events import POLICY, Desk, open_desk, told
 from stored_jobs import Letter, make_today, open_eyes, residual
 

@@ -61,8 +61,10 @@ async def test_what_becomes_of_a_mail_comes_back_with_our_ids(
 async def test_a_batch_is_judged_mail_by_mail(tmp_path: Path) -> None:
     async with simulated(tmp_path) as postmark:
         many = [mail(f"ok-{n}@gmail.sim.test", n, Stream.MARKETING) for n in range(40)]
-        many[7] = replace(many[7], attachments=(Attachment("virus.exe", "application/x", b"MZ"),))
-        many[9] = replace(many[9], recipient="ok-9@localhost", addressing=Addressing())
+        many[7] = msgspec.structs.replace(
+            many[7], attachments=(Attachment("virus.exe", "application/x", b"MZ"),)
+        )
+        many[9] = msgspec.structs.replace(many[9], recipient="ok-9@localhost", addressing=Addressing())
         outcomes = await postmark.send(many)
         assert isinstance(outcomes[7], RejectedMessage)
         assert isinstance(outcomes[9], RejectedRecipient)
@@ -107,7 +109,9 @@ async def test_the_same_attempt_twice_is_two_mails_whose_events_are_told_apart(t
 async def test_long_headers_and_files_arrive_as_they_were(tmp_path: Path) -> None:
     async with simulated(tmp_path) as postmark:
         long = " ".join(f"word{n}" for n in range(150))
-        one = replace(mail("ok-ann@gmail.sim.test"), subject=long, headers=(("X-Long", long),))
+        one = msgspec.structs.replace(
+            mail("ok-ann@gmail.sim.test"), subject=long, headers=(("X-Long", long),)
+        )
         [outcome] = await postmark.send([one])
         assert isinstance(outcome, Accepted)
         async with postmark.client.get(f"{postmark.endpoints.control_url}/sim/messages/1") as answer:
@@ -252,7 +256,7 @@ async def test_a_list_of_addresses_is_taken_apart_outside_of_quotes(tmp_path: Pa
     """A display name never becomes a recipient, whatever commas and addresses are in it."""
     async with simulated(tmp_path) as postmark:
         name = 'Roe, Ann" <eve@sim.test>, "'
-        one = replace(
+        one = msgspec.structs.replace(
             mail("ok-ann@gmail.sim.test"), addressing=Addressing(to=(Mailbox("ok-ann@gmail.sim.test", name),))
         )
         [outcome] = await postmark.send([one])

@@ -1,11 +1,10 @@
 """Bytes against the standard library's reader: what went in comes out, and nothing beside it."""
 
-from dataclasses import replace
-
 from compose_kit import rendered
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from mimecheck import header_names, mailboxes_of, parse, text_of, violations
+from msgspec.structs import replace
 
 from posthouse.compose.header_text import one_line
 from posthouse.compose.headers import check_headers

@@ -1,11 +1,11 @@
 """Mail as bytes, read back by a strict reader and by the standard library."""
 
-from dataclasses import replace
 from email.message import EmailMessage
 
 import pytest
 from compose_kit import JOB_ID, NOW, rendered
 from mimecheck import header_names, mailboxes_of, parse, text_of, violations
+from msgspec.structs import replace
 
 from posthouse.compose.mime import to_raw
 from posthouse.compose.mime_headers import encoded_words, unstructured

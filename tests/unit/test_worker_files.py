@@ -5,6 +5,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from datetime import date
 
+import msgspec
 import pytest
 from worker_jobs import claimed_job, rendered
 
@@ -22,7 +23,7 @@ def file(number: int, size: int = 10) -> StoredFile:
 
 
 def mail(*files: StoredFile) -> Rendered:
-    return replace(rendered(claimed_job(1)), files=files)
+    return msgspec.structs.replace(rendered(claimed_job(1)), files=files)
 
 
 class Store:

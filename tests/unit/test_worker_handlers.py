@@ -121,7 +121,7 @@ class Desk:
         return [self.broken.get(job.job_id) or self._rendered(job) for job in jobs]
 
     def _rendered(self, job: ClaimedJob) -> Rendered:
-        return replace(rendered(job), files=self.files_of.get(job.job_id, ()))
+        return msgspec.structs.replace(rendered(job), files=self.files_of.get(job.job_id, ()))
 
     async def _load(self, ids: Collection[AttachmentId]) -> dict[AttachmentId, bytes]:
         if self.outage_while_loading:
