@@ -1,9 +1,8 @@
 """Marketing must show a way out (CAN-SPAM, the rules of Gmail and Yahoo): added to a body that has none."""
 
-import re
 from html import escape
 
-_END_OF_BODY = re.compile(r"</body\b", re.IGNORECASE)
+from posthouse.compose.tracking import places
 
 
 def shows_way_out(body: str, url: str) -> bool:
@@ -22,8 +21,8 @@ def footer(url: str) -> str:
 def html_with_way_out(html: str, url: str) -> str:
     if shows_way_out(html, url):
         return html
-    ends_of_body = [match.start() for match in _END_OF_BODY.finditer(html)]
-    end = ends_of_body[-1] if ends_of_body else len(html)
+    end_of_body = places(html)[1]  # one in a comment or a style would hide it
+    end = len(html) if end_of_body < 0 else end_of_body
     return html[:end] + footer(url) + html[end:]
 
 

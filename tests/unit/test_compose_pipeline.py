@@ -98,6 +98,20 @@ def test_marketing_without_a_way_out_gets_one() -> None:
     assert derived.text.count("Unsubscribe") == 1
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<style>p{</body>color:red}</style>Buy",
+        "<body>Buy</body><!-- </body> -->",
+        "<body>Buy<title></body></title>",
+        "Buy<p title='</body>'>now</p>",
+    ],
+)
+def test_a_way_out_is_never_put_where_nobody_sees_it(body: str) -> None:
+    mail = compose(Content(body, None), Wish(subject="Sale", stream=Stream.MARKETING, tracked=False)).rendered
+    assert mail.text.count("https://t.marketing.test/u/") == 1
+
+
 def test_transactional_mail_gets_no_way_out_that_nobody_asked_for() -> None:
     mail = compose(template("<body>x</body>", "x"), Wish(tracked=False)).rendered
     assert (mail.html, mail.text) == ("<body>x</body>", "x")
