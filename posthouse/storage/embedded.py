@@ -37,6 +37,7 @@ from posthouse.storage.pg_remains import ESCALATION, clear_remains, cluster_name
 _USER = "posthouse"
 _DATABASE = "postgres"
 _POLL = 0.02  # seconds
+_SIGNAL_EVERY = 25  # polls
 _SETTINGS: Mapping[str, str] = MappingProxyType(
     {
         "listen_addresses": "",
@@ -242,12 +243,13 @@ async def _exit_code(process: subprocess.Popen[bytes], poll: float = _POLL) -> i
 
 async def _end(process: subprocess.Popen[bytes]) -> None:
     for how, patience in ESCALATION:
-        if process.poll() is not None:
-            return
-        process.send_signal(how)
-        for _ in range(int(patience / _POLL)):
+        for tick in range(int(patience / _POLL)):
             if process.poll() is not None:
                 return
+            if tick % _SIGNAL_EVERY == 0:
+                # Repeated: one that comes before PostgreSQL minds it is lost where SIGINT is ignored, as
+                # it is in whatever a script starts in the background.
+                process.send_signal(how)
             await asyncio.sleep(_POLL)
 
 

@@ -17,6 +17,7 @@ from posthouse.domain.ids import CampaignId, EventId, JobId, MessageId, RelayAcc
 from posthouse.domain.outgoing import EmailEvent
 from posthouse.domain.stream import Stream
 from posthouse.storage.db import Database
+from posthouse.storage.spans import spans_of
 
 #: Tries to change whether events are put by, each of which waits a second for a lock.
 _TRIES: Final = 10
@@ -48,12 +49,19 @@ async def are_put_by(db: Database) -> bool:
 async def outgoing(db: Database) -> AsyncIterator[list[EmailEvent]]:
     """Some that wait, oldest first: gone when the context ends without an error, else as they were."""
     async with db.transaction() as tx:
-        yield await tx.fetch_into(_event, "take_outgoing_events")
+        taken = await tx.fetch_into(_taken, "take_outgoing_events")
+        jobs = [job_id for job_id, _ in taken]
+        events = [event_id for _, event_id in taken]
+        yield await tx.fetch_into(_event, "outgoing_events", jobs, events, *spans_of(jobs)) if taken else []
 
 
 async def oldest(db: Database) -> float:
     """For how many seconds an event has waited; 0 when none does. Raises NotNow."""
     return await db.fetch_one(_seconds, "oldest_outgoing_event") or 0.0
+
+
+def _taken(job_id: UUID, event_id: UUID) -> tuple[UUID, UUID]:
+    return job_id, event_id
 
 
 def _seconds(seconds: float) -> float:

@@ -5,6 +5,11 @@ what a claim of 32 mails cost. `job_id BETWEEN $3 AND $4 OR job_id BETWEEN $5 AN
 as the statement starts (before PostgreSQL 18 only of what is read, not of what an UPDATE may write). One span
 would be taken for something to read (`move_jobs` read all of it for each row); no index serves the OR of two,
 once bitmap scans are off (docs/adr/0001).
+
+Who locks or updates rows within spans names them by `= ANY`, never by a join. When another transaction has
+changed one of them after the statement began, PostgreSQL 18.6 looks at that row once more, and where a join
+takes days out too, it applies the spans twice: the rows that follow are not found. A join will do where an
+earlier statement has locked the rows (`move_jobs`).
 """
 
 from collections.abc import Collection

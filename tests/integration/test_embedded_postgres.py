@@ -345,6 +345,19 @@ async def test_a_start_that_takes_too_long_is_not_now(server_folder: Path) -> No
         await _put(server.dsn)
 
 
+async def test_a_start_is_ended_soon_where_sigint_is_ignored(server_folder: Path) -> None:
+    """As in a script's background: a SIGINT that comes before the server has its handlers is lost."""
+    async with _server(server_folder):
+        """The cluster is made."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        async with asyncio.timeout(30):
+            with pytest.raises(NotNow, match="not ready after 0 s"):
+                await _server(server_folder).start(timeout=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def test_without_the_wheel_the_one_on_path_is_taken(tmp_path: Path) -> None:
     program = tmp_path / "postgres"
     program.write_text("#!/bin/sh\necho 'postgres (PostgreSQL) 14.9 (Debian 14.9-1)'\n")

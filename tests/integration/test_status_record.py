@@ -1,18 +1,19 @@
 """Plain acceptances go by one statement, and come to what the whole way would have come to."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace as changed
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 from recorded_events import POLICY, Desk, open_desk, sent, told
-from stored_jobs import Letter, Stored, make_today, open_eyes, residual
+from stored_jobs import Letter, Stored, make_days, make_today, open_eyes, residual
 
 from posthouse.domain.event import EventType
 from posthouse.domain.ids import JobId, uuid7
 from posthouse.domain.job import Held, Status
 from posthouse.domain.lifecycle import Decision, Standing, decide
-from posthouse.status.apply import Applied
+from posthouse.status.apply import Applied, apply
 from posthouse.storage import recording
 from posthouse.storage.db import Database
 
@@ -43,6 +44,22 @@ async def test_both_ways_leave_the_same_behind(desk: Desk) -> None:
     assert _left(await desk.job(short)) == _left(await desk.job(long))
     (one,), (other,) = [await desk.eyes.events(held.job_id) for held in (short, long)]
     assert one == other
+    assert await residual(desk.db) == []
+
+
+async def test_a_row_that_another_changes_meanwhile_costs_the_others_nothing(desk: Desk) -> None:
+    """A relay's word and our own about the same mail, at the same moment. With days on both sides of today,
+    PostgreSQL 18.6 does not find the rows that follow (storage/spans.py)."""
+    await make_days(desk.db, [datetime.now(UTC).date() - timedelta(days=n) for n in (1, 2)])
+    held = [await desk.sending(Letter(f"{n}@inbox.test")) for n in range(6)]
+    async with desk.db.transaction() as tx:
+        await apply(tx, [told(held[1], EventType.DELIVERED)], POLICY)
+        await apply(tx, [told(held[3], EventType.OPENED)], POLICY)  # its state stays
+        recording_them = asyncio.create_task(desk.record([sent(h) for h in held]))
+        await desk.eyes.until_somebody_waits_for_a_lock()
+    assert await recording_them == Applied(6, (), 6)
+    states = [job.status for job in await desk.eyes.standing([h.job_id for h in held])]
+    assert states == [Status.SENT, Status.DELIVERED, *[Status.SENT] * 4]
     assert await residual(desk.db) == []
 
 

@@ -10,11 +10,13 @@ WITH picked AS MATERIALIZED (
     ORDER BY due_at
     LIMIT {limit}
     FOR NO KEY UPDATE SKIP LOCKED
+), chosen AS MATERIALIZED (
+    SELECT array_agg(job_id) AS ids FROM picked
 ), queued AS (
     UPDATE email_job j
     SET status = 'QUEUED', claimed_by = $2
-    FROM picked
-    WHERE j.job_id = picked.job_id AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
+    FROM chosen
+    WHERE j.job_id = ANY (chosen.ids) AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
     RETURNING j.job_id, j.attempt, j.due_at, j.created_at, j.stream, j.campaign_id
 ), booked AS (
     INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)

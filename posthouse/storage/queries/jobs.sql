@@ -2,10 +2,7 @@
 -- What becomes of the jobs that a claim has `picked`, and what it answers. $2: the worker; $3-$6: the spans in
 -- which the ids are (storage/spans.py).
 judged AS MATERIALIZED (
-    SELECT p.job_id, p.status AS was, s.reason, s.scope, s.added_at,
-           CASE WHEN p.expires_at <= now() THEN 'EXPIRED'
-                WHEN s.reason IS NOT NULL THEN 'SUPPRESSED'
-                ELSE 'SENDING' END AS verdict
+    SELECT p.job_id, p.status AS was, s.reason, s.scope, s.added_at
     FROM picked p
     LEFT JOIN LATERAL (
         SELECT reason, scope, added_at
@@ -16,23 +13,31 @@ judged AS MATERIALIZED (
         ORDER BY scope, reason
         LIMIT 1
     ) s ON true
+), chosen AS MATERIALIZED (
+    SELECT min(was) AS was, array_agg(job_id) AS ids,
+           coalesce(array_agg(job_id) FILTER (WHERE reason IS NOT NULL), '{}') AS suppressed
+    FROM judged
 ), claimed AS (
     UPDATE email_job j
-    SET status = judged.verdict,
-        attempt = j.attempt + CASE WHEN judged.verdict = 'SENDING' THEN 1 ELSE 0 END,
+    SET status = CASE WHEN j.expires_at <= now() THEN 'EXPIRED'
+                      WHEN j.job_id = ANY (chosen.suppressed) THEN 'SUPPRESSED'
+                      ELSE 'SENDING' END,
+        attempt = j.attempt
+                  + CASE WHEN j.expires_at <= now() OR j.job_id = ANY (chosen.suppressed) THEN 0 ELSE 1 END,
         claimed_by = $2
-    FROM judged
-    WHERE j.job_id = judged.job_id AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
-    RETURNING j.*, judged.was, judged.reason, judged.scope, judged.added_at
+    FROM chosen
+    WHERE j.job_id = ANY (chosen.ids) AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
+    RETURNING j.*, chosen.was
 ), told AS (
     INSERT INTO email_event (job_id, event_id, occurred_at, attempt, type, origin, reason)
-    SELECT job_id, gen_random_uuid(), now(), attempt, lower(status), 'house',
-           CASE WHEN status = 'EXPIRED'
-                THEN format('not sent before it expired at %s', to_char(expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
-                ELSE format('the address is suppressed: %s, scope %s, since %s', reason, scope,
-                            to_char(added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
-    FROM claimed
-    WHERE status <> 'SENDING'
+    SELECT c.job_id, gen_random_uuid(), now(), c.attempt, lower(c.status), 'house',
+           CASE WHEN c.status = 'EXPIRED'
+                THEN format('not sent before it expired at %s', to_char(c.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+                ELSE format('the address is suppressed: %s, scope %s, since %s', judged.reason, judged.scope,
+                            to_char(judged.added_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')) END
+    FROM claimed c
+    LEFT JOIN judged ON judged.job_id = c.job_id AND judged.reason IS NOT NULL
+    WHERE c.status <> 'SENDING'
     RETURNING job_id, event_id, type
 ), hooked AS (
     INSERT INTO webhook_event (job_id, event_id)
@@ -98,10 +103,10 @@ WITH picked AS MATERIALIZED (
 -- missing from the answer.
 WITH picked AS MATERIALIZED (
     SELECT j.job_id, j.status, j.stream, j.address_key, j.expires_at
-    FROM unnest($8::uuid[], $9::int[]) AS r (job_id, attempt)
-    JOIN email_job j ON j.job_id = r.job_id
-    WHERE j.attempt = r.attempt AND j.status = $7 AND j.stream = $1 AND j.due_at <= now()
-      AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
+    FROM email_job j
+    WHERE j.job_id = ANY ($8::uuid[]) AND (j.job_id BETWEEN $3 AND $4 OR j.job_id BETWEEN $5 AND $6)
+      AND j.attempt = ($9::int[])[array_position($8::uuid[], j.job_id)]
+      AND j.status = $7 AND j.stream = $1 AND j.due_at <= now()
     ORDER BY j.job_id
     FOR NO KEY UPDATE OF j SKIP LOCKED
 ),

@@ -74,38 +74,37 @@ WHERE j.job_id = m.job_id AND (j.job_id BETWEEN $6 AND $7 OR j.job_id BETWEEN $8
 -- name: record_sent
 -- Acceptances of mails that are in hand, all of it in one statement: what lock_jobs, insert_events, move_jobs and
 -- book do in six round trips. Only jobs in SENDING ($9) whose attempt the event names; the others are not
--- touched, and are not among the ids returned. $10-$13: the spans of the ids.
+-- touched, and are not among the ids returned. $10-$13: the spans of the ids. What belongs to a job is found by
+-- its place in $1: a join of the spans' days would lose rows (storage/spans.py).
 WITH fit AS MATERIALIZED (
-    SELECT g.*
-    FROM unnest($1::uuid[], $2::uuid[], $3::int[], $4::timestamptz[], $5::text[], $6::text[], $7::text[],
-                $8::int[])
-         AS g (job_id, event_id, attempt, occurred_at, relay, provider_message_id, diagnostic,
-               template_version)
-    JOIN email_job j ON j.job_id = g.job_id
-    WHERE j.attempt = g.attempt AND j.status = $9
-      AND (j.job_id BETWEEN $10 AND $11 OR j.job_id BETWEEN $12 AND $13)
+    SELECT j.job_id, array_position($1::uuid[], j.job_id) AS place
+    FROM email_job j
+    WHERE j.job_id = ANY ($1::uuid[]) AND (j.job_id BETWEEN $10 AND $11 OR j.job_id BETWEEN $12 AND $13)
+      AND j.attempt = ($3::int[])[array_position($1::uuid[], j.job_id)] AND j.status = $9
     ORDER BY j.job_id
-    FOR NO KEY UPDATE OF j
+    FOR NO KEY UPDATE
 ), told AS (
     INSERT INTO email_event (job_id, event_id, attempt, type, origin, occurred_at, relay,
                              provider_message_id, diagnostic, template_version)
-    SELECT job_id, event_id, attempt, 'sent', 'handover', occurred_at, relay, provider_message_id, diagnostic,
-           template_version
+    SELECT job_id, ($2::uuid[])[place], ($3::int[])[place], 'sent', 'handover', ($4::timestamptz[])[place],
+           ($5::text[])[place], ($6::text[])[place], ($7::text[])[place], ($8::int[])[place]
     FROM fit
     ON CONFLICT DO NOTHING
-    RETURNING job_id, event_id, occurred_at, relay, provider_message_id
+    RETURNING job_id, event_id
 ), hooked AS (
     INSERT INTO webhook_event (job_id, event_id)
     SELECT job_id, event_id FROM told WHERE 'sent' = ANY (ARRAY(SELECT type FROM webhook_interest))
+), chosen AS MATERIALIZED (
+    SELECT array_agg(job_id) AS ids FROM told
 ), moved AS (
     UPDATE email_job j
     SET status = 'SENT',
         in_doubt = false,
-        sent_at = coalesce(j.sent_at, told.occurred_at),
-        relay = told.relay,
-        provider_message_id = coalesce(told.provider_message_id, j.provider_message_id)
-    FROM told
-    WHERE j.job_id = told.job_id AND (j.job_id BETWEEN $10 AND $11 OR j.job_id BETWEEN $12 AND $13)
+        sent_at = coalesce(j.sent_at, ($4::timestamptz[])[array_position($1::uuid[], j.job_id)]),
+        relay = ($5::text[])[array_position($1::uuid[], j.job_id)],
+        provider_message_id = coalesce(($6::text[])[array_position($1::uuid[], j.job_id)], j.provider_message_id)
+    FROM chosen
+    WHERE j.job_id = ANY (chosen.ids) AND (j.job_id BETWEEN $10 AND $11 OR j.job_id BETWEEN $12 AND $13)
     RETURNING j.job_id, (j.created_at AT TIME ZONE 'UTC')::date AS day, j.stream, j.campaign_id
 ), booked AS (
     INSERT INTO job_delta (day, stream, campaign_id, from_status, to_status, n)
