@@ -28,8 +28,9 @@ from posthouse.storage.jobs import Standing
 LOOKED_AT_AGAIN: Final = 0.1
 #: Between two commits of offsets. Seconds. What was done and is not committed is read again after a crash.
 COMMIT_EVERY: Final = 0.2
-#: Records that `wait` fetches, so that the next `take` finds them.
-FETCHED: Final = 100
+#: Records fetched at a time, for the next claims too: the thread that fetches waits for its turn at the
+#: interpreter, several ms when mails are composed meanwhile.
+FETCHED: Final = 300
 #: The longest that a fetch may block its thread, and so a commit or an end. Seconds.
 LONGEST_FETCH: Final = 0.25
 #: Claims in a row that take no job, before the caller gets a chance to stop.
@@ -147,7 +148,7 @@ class KafkaJobs:
         while self._again and self._again[0][0] <= now and len(records) < limit:
             records.append(self._again.popleft()[1])
         if len(self._fetched) < limit - len(records):
-            await self._fetch(self._member, limit - len(records) - len(self._fetched), 0.0)
+            await self._fetch(self._member, FETCHED, 0.0)
         while self._fetched and len(records) < limit:
             records.append(self._fetched.popleft())
         return records
