@@ -4,6 +4,7 @@ Over 45 day partitions, the fullest of them analysed while it was empty, 200,000
 25,000 jobs: what the planner went astray on when it was let (docs/adr/0001).
 """
 
+import re
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -425,6 +426,18 @@ async def test_only_days_that_a_statement_is_about_are_opened(stock: Stock, name
     explained = await explain(stock, PoolKind.QUEUE, name, TODAYS_ONLY[name])
     opened = [node.relation for node in explained.plan.nodes() if node.relation.startswith("email_job_p")]
     assert 1 <= len(set(opened)) <= 2  # an hour ago may have been yesterday
+
+
+#: They find their rows locked by `lock_jobs`, a statement before.
+LOCKED_BEFORE: Final = frozenset({"move_jobs", "mark_jobs"})
+
+
+def test_who_locks_within_spans_names_its_rows_by_any() -> None:
+    """Joined, rows are lost when another transaction changes one of them meanwhile (storage/spans.py)."""
+    spanned = [q for q in load_queries().all() if "BETWEEN $" in q.sql and "UPDATE" in q.sql]
+    joined = {query.name for query in spanned if re.search(r"\bj\.job_id = (?!ANY\b)", query.sql)}
+    assert {query.name for query in spanned} > joined
+    assert joined == LOCKED_BEFORE
 
 
 def test_every_query_of_the_hot_files_is_looked_at_or_named_as_cold() -> None:

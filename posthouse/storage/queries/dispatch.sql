@@ -1,7 +1,8 @@
 -- name: queue_{limit}
 -- for limit in 1 10 100 1000
 -- Takes due jobs of a stream out of the table for its topic: QUEUED, in a dispatch of their own ($2). The LIMIT is
--- a literal, $7 is a floor and $3-$6 are spans for the reasons told at claim. What two workers died of stays for quarantine.
+-- a literal, $7 is a floor and $3-$6 are spans for the reasons told at claim. What two workers died of stays for
+-- quarantine.
 WITH picked AS MATERIALIZED (
     SELECT job_id
     FROM email_job

@@ -99,8 +99,9 @@ WITH picked AS MATERIALIZED (
 
 -- name: claim_queued
 -- Claims the jobs that a topic's records name. $1: the stream; $2: the worker; $7: QUEUED, a parameter so that
--- the planner goes by the ids; $8, $9: ids and attempts, within the spans $3-$6. What does not fit, or is locked, is left alone and
--- missing from the answer.
+-- the planner goes by the ids; $8, $9: ids and attempts, within the spans $3-$6. What does not fit, or is locked,
+-- is left alone and missing from the answer. So is an id that stands twice under the later attempt, until it is
+-- looked at again.
 WITH picked AS MATERIALIZED (
     SELECT j.job_id, j.status, j.stream, j.address_key, j.expires_at
     FROM email_job j
