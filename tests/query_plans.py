@@ -1,6 +1,6 @@
 """Plans of named queries as PostgreSQL makes them, and what is wrong with one."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -128,5 +128,14 @@ def read_for_nothing(plan: Plan) -> float:
 
 def days_looked_at(plan: Plan) -> set[str]:
     """Days of the partitions that were read, as they stand in their names."""
-    read = [node.relation for node in plan.nodes() if node.loops > 0 and _hot(node.relation)]
-    return {day for _, partition, day in (relation.rpartition("_p") for relation in read) if partition}
+    return _days(node for node in plan.nodes() if node.loops > 0)
+
+
+def days_found_in(plan: Plan) -> set[str]:
+    """Days of the partitions of which a row was read."""
+    return _days(node for node in plan.nodes() if node.rows > 0)
+
+
+def _days(nodes: Iterable[Plan]) -> set[str]:
+    parts = (node.relation.rpartition("_p") for node in nodes if _hot(node.relation))
+    return {day for _, partition, day in parts if partition}

@@ -19,7 +19,10 @@ from posthouse.domain.suppression import SuppressionReason
 
 
 class Accepted(Struct, frozen=True, gc=False):
-    """The relay took the mail; its promise, not yet the recipient's server's."""
+    """The relay took the mail; its promise, not yet the recipient's server's.
+
+    A struct, unlike the rarer outcomes: one is made for nearly every mail, in a fifth of the time.
+    """
 
     provider_message_id: str
     reply: str

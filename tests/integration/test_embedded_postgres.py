@@ -347,8 +347,8 @@ async def test_a_start_that_takes_too_long_is_not_now(server_folder: Path) -> No
 
 async def test_a_start_is_ended_soon_where_sigint_is_ignored(server_folder: Path) -> None:
     """As in a script's background: a SIGINT that comes before the server has its handlers is lost."""
-    async with _server(server_folder):
-        """The cluster is made."""
+    async with _server(server_folder) as made:
+        await _put(made.dsn)
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         async with asyncio.timeout(30):
