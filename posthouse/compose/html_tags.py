@@ -21,7 +21,7 @@ from posthouse.compose.markup import (
 from posthouse.compose.text_tokens import NO_ATTRIBUTES, Token, visible
 
 #: The rest of a tag that has quotes around values only, and `<` and `>` nowhere: it ends in one place only.
-_REST = r"[^<>\"'=]*+(?:=[ \t\n\f\r]*+(?:\"[^\"<>]*+\"|'[^'<>]*+'|[^ \t\n\f\r\"'<>=`]++)[^<>\"'=]*+)*+"
+_REST = r"[^<>\"'=]*+(?>(?:=[ \t\n\f\r]*+(?:\"[^\"<>]*+\"|'[^'<>]*+'|[^ \t\n\f\r\"'<>=`]++)[^<>\"'=]*+)*)"
 #: A comment without its end goes on to the end of the body, for a browser too: nothing is looked at twice.
 _TAG = re.compile(
     rf"<(?:(/?+[a-zA-Z][a-zA-Z0-9]*+)(?=[ \t\n\f\r/>])({_REST})>|{COMMENT_REST}|{BOGUS_REST}"

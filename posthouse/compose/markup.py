@@ -1,7 +1,9 @@
 """The tokens of HTML as a browser splits them (WHATWG HTML section 13.2.5), for code that must not build a
 tree.
 
-Every expression is possessive: it never gives back what it took, so no input makes it more than linear.
+No expression gives back what it took, so no input makes it more than linear: classes are possessive, groups
+are atomic. A possessive group, `(?:...)*+`, means the same, but before Python 3.11.5 it does not match where
+something in it could have gone back (https://github.com/python/cpython/issues/106052); Debian 12 has 3.11.2.
 """
 
 import re
@@ -12,11 +14,11 @@ from typing import Final
 SPACE: Final = r"[ \t\n\f\r]"
 _NAME: Final = r"[A-Za-z][^ \t\n\f\r/>]*+"
 _VALUE: Final = r"\"[^\"]*+\"|'[^']*+'|[^ \t\n\f\r>\"'][^ \t\n\f\r>]*+"
-_ATTRIBUTE: Final = rf"[ \t\n\f\r/]*+[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?:{SPACE}*+={SPACE}*+(?:{_VALUE}))?+"
+_ATTRIBUTE: Final = rf"[ \t\n\f\r/]*+[^ \t\n\f\r/>][^ \t\n\f\r/>=]*+(?>(?:{SPACE}*+={SPACE}*+(?:{_VALUE}))?)"
 #: The rest of a tag after its name, up to and with its `>`.
-TAG_REST: Final = rf"(?:{_ATTRIBUTE})*+[ \t\n\f\r/]*+>"
+TAG_REST: Final = rf"(?>(?:{_ATTRIBUTE})*)[ \t\n\f\r/]*+>"
 #: After `<`: a comment. `<!-->` and `<!--->` are whole ones; `--!>` ends one too.
-COMMENT_REST: Final = r"!--(?:-?+>|(?:[^-]++|-(?!-!?+>))*+--!?+>)"
+COMMENT_REST: Final = r"!--(?:-?+>|(?>(?:[^-]++|-(?!-!?+>))*)--!?+>)"
 #: After `<`: what a browser reads as a comment up to the first `>`: doctypes, `<![if mso]>`, `<?xml ...>`,
 #: `</ >`.
 BOGUS_REST: Final = r"(?:!(?!--)|\?|/(?![A-Za-z]))[^>]*+>"
@@ -38,7 +40,7 @@ TOKEN: Final = re.compile(
     rf"<(?P<slash>/?+)(?P<name>{_NAME})(?P<rest>{TAG_REST})|(?P<other><(?:{COMMENT_REST}|{BOGUS_REST}))|<{NOTHING_REST}|[^<]++"
 )
 ATTRIBUTES: Final = re.compile(
-    rf"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?:{SPACE}*+={SPACE}*+({_VALUE}))?+"
+    rf"[ \t\n\f\r/]*+([^ \t\n\f\r/>][^ \t\n\f\r/>=]*+)(?>(?:{SPACE}*+={SPACE}*+({_VALUE}))?)"
 )
 
 #: The longest name of a character that needs no `;`, like `&plusmn`.

@@ -30,7 +30,7 @@ _DOCUMENT: Final = {"html": (None,), "head": (None, "html"), "body": (None, "htm
 #: Attributes that decide what is done with their element.
 _DECISIVE: Final = SELECTED_ATTRIBUTES | {"data-css-inline", "data-posthouse-track", "ses:no-track"}
 _SHEET_TAG = re.compile(
-    r"<style(?:\s++(?:type=(?:\"text/css\"|'text/css')|media=(?:\"[^\"<>]*+\"|'[^'<>]*+')))*+\s*+>",
+    r"<style(?>(?:\s++(?:type=(?:\"text/css\"|'text/css')|media=(?:\"[^\"<>]*+\"|'[^'<>]*+')))*)\s*+>",
     re.IGNORECASE,
 )
 _BEGIN: Final = frozenset({"for", "if"})

@@ -17,18 +17,18 @@ _KEPT_RULES: Final = frozenset(
     {"@charset", "@font-face", "@import", "@keyframes", "@-webkit-keyframes", "@media", "@page", "@supports"}
 )
 _PIECE = re.compile(
-    r"""(?P<comment>/\*(?:[^*]++|\*(?!/))*+\*/)
-      | (?P<string>"(?:[^"\\\n]++|\\.)*+"|'(?:[^'\\\n]++|\\.)*+')
+    r"""(?P<comment>/\*(?>(?:[^*]++|\*(?!/))*)\*/)
+      | (?P<string>"(?>(?:[^"\\\n]++|\\.)*)"|'(?>(?:[^'\\\n]++|\\.)*)')
       | (?P<mark>[{};])
       | (?P<other>[^"'{};/\\]++|/(?!\*))""",
     re.VERBOSE | re.DOTALL,
 )
 _KEYWORD = re.compile(r"@[a-z-]++")
 _SIMPLE_SELECTORS = re.compile(
-    r"(?:\*|[a-zA-Z][a-zA-Z0-9]*+)?+"
-    r"(?:[.#][a-zA-Z_-][a-zA-Z0-9_-]*+"
-    rf"|\[(?:{'|'.join(sorted(SELECTED_ATTRIBUTES))})(?:[~|^$*]?=(?:\"\"|[a-zA-Z][a-zA-Z0-9-]*+))?+\]"
-    r"|::?(?:active|after|before|first-letter|first-line|focus|hover|link|visited)(?![a-z-]))*+"
+    r"(?>(?:\*|[a-zA-Z][a-zA-Z0-9]*+)?)"
+    r"(?>(?:[.#][a-zA-Z_-][a-zA-Z0-9_-]*+"
+    rf"|\[(?:{'|'.join(sorted(SELECTED_ATTRIBUTES))})(?>(?:[~|^$*]?=(?:\"\"|[a-zA-Z][a-zA-Z0-9-]*+))?)\]"
+    r"|::?(?:active|after|before|first-letter|first-line|focus|hover|link|visited)(?![a-z-]))*)"
 )
 
 

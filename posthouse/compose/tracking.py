@@ -42,24 +42,24 @@ def _any_case(name: str) -> str:
 def _raw_text(name: str) -> str:
     """A raw text element from its name to its end tag, or to the end of the body when it has none."""
     spelled = _any_case(name)
-    return rf"{spelled}{_END_OF_NAME}{TAG_REST}[^<]*+(?:<(?!/{spelled}{_END_OF_NAME})[^<]*+)*+"
+    return rf"{spelled}{_END_OF_NAME}{TAG_REST}[^<]*+(?>(?:<(?!/{spelled}{_END_OF_NAME})[^<]*+)*)"
 
 
-_LINK = rf"{_any_case('a')}(?:{_any_case('rea')})?+{_END_OF_NAME}"
+_LINK = rf"{_any_case('a')}(?>(?:{_any_case('rea')})?){_END_OF_NAME}"
 _END_OF_BODY = rf"/{_any_case('body')}{_END_OF_NAME}"
 _RAW = "|".join(map(_raw_text, sorted(RAW_TEXT)))
 #: The rest of a usual tag: every value in double quotes and without `<` and `>`, so it can end in
 #: one place only.
-_PLAIN_REST = r"[^<>\"'=]*+(?:=\"[^\"<>]*+\"[^<>\"'=]*+)*+>"
+_PLAIN_REST = r"[^<>\"'=]*+(?>(?:=\"[^\"<>]*+\"[^<>\"'=]*+)*)>"
 _PLAIN_TAG = rf"(?:/(?![bB])[A-Za-z]|[b-hj-mo-ru-wyzB-HJ-MO-RU-WYZ]){_PLAIN_REST}"
 _ANY_TAG = rf"/?+[A-Za-z][^ \t\n\f\r/>]*+{TAG_REST}"
 #: Everything that holds no link, in one step, so that only links cost Python time.
 _SKIP = (
-    rf"(?:[^<]*+<(?:{_PLAIN_TAG}|{_RAW}"
-    rf"|(?!{_LINK}|{_END_OF_BODY})(?:{_ANY_TAG}|{COMMENT_REST}|{BOGUS_REST}|{NOTHING_REST})))*+"
+    rf"(?>(?:[^<]*+<(?:{_PLAIN_TAG}|{_RAW}"
+    rf"|(?!{_LINK}|{_END_OF_BODY})(?:{_ANY_TAG}|{COMMENT_REST}|{BOGUS_REST}|{NOTHING_REST})))*)"
 )
 _NEXT = re.compile(
-    rf"{_SKIP}[^<]*+<(?:(?P<link>{_LINK})(?:[ \t\n\f\r]++href=\"(?P<href>[^\"]*+)\")?+{TAG_REST}"
+    rf"{_SKIP}[^<]*+<(?:(?P<link>{_LINK})(?>(?:[ \t\n\f\r]++href=\"(?P<href>[^\"]*+)\")?){TAG_REST}"
     rf"|(?P<body>{_END_OF_BODY}{TAG_REST}))"
 )
 _WEB: Final = ("https://", "http://")

@@ -108,7 +108,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     return made
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: aiosmtpd reads every attribute, and Python 3.11.2 then fails at __weakref__
 class Inbox:
     """A handler of aiosmtpd."""
 
