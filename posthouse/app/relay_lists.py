@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
-from posthouse.app.adapters import build_mirrors
+from posthouse.app.adapters import vendor_account
 from posthouse.app.house import House
+from posthouse.clock import Clock
+from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.ids import RelayAccount
+from posthouse.domain.stream import Stream
 from posthouse.status.relay_lists import Manner, Mirror, Mirrored, sync
 from posthouse.storage import relay_lists
 from posthouse.telemetry import Metrics, log
@@ -75,3 +78,13 @@ def changes(done: Mirrored) -> Mapping[str, int]:
 def count(metrics: Metrics, done: Mirrored) -> None:
     for change, entries in changes(done).items():
         metrics.mirrored.labels(done.account, change).inc(entries)
+
+
+def build_mirrors(settings: Settings, clock: Clock) -> list[Mirror]:
+    """The relays whose own suppression lists can be read. Raises Misconfigured."""
+    made = (vendor_account(account, settings).suppression_list(clock) for account in settings.relays)
+    return [Mirror(one, _streams_of(one.account, settings)) for one in made if one is not None]
+
+
+def _streams_of(account: RelayAccount, settings: Settings) -> frozenset[Stream]:
+    return frozenset(name for name, stream in settings.streams.items() if account in stream.relays)

@@ -1,47 +1,72 @@
 """`posthouse`: what it can be told, and how it ends."""
 
 import sys
-from collections.abc import Sequence
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
 
 import typer
 
-from posthouse.cli import (
-    address,
-    audit,
-    bounces,
-    config,
-    emails,
-    keys,
-    migrate,
-    relays,
-    send,
-    serve,
-    suppressions,
-    templates,
-    topics,
-    up,
-    webhooks,
-)
-from posthouse.cli.broker import command as broker
-from posthouse.cli.call import Call, call_of
-from posthouse.cli.demo import command as demo
-from posthouse.cli.doctor import command as doctor
+from posthouse.cli.call import Call
 from posthouse.cli.errors import tell
 from posthouse.cli.exits import exit_of
 from posthouse.domain.errors import PosthouseError
 
-app: Final = typer.Typer(
-    name="posthouse",
-    help="E-mail delivery that loses nothing and can answer for every mail.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+#: Each command, and the module in this folder that registers it.
+COMMANDS: Final[Mapping[str, str]] = {
+    "up": "up",
+    "demo": "demo.command",
+    "serve": "serve",
+    "migrate": "migrate",
+    "send": "send",
+    "emails": "emails",
+    "events": "emails",
+    "templates": "templates",
+    "suppressions": "suppressions",
+    "bounces": "bounces",
+    "address": "address",
+    "keys": "keys",
+    "relays": "relays",
+    "webhooks": "webhooks",
+    "config": "config",
+    "topics": "topics",
+    "broker": "broker.command",
+    "doctor": "doctor.command",
+    "audit": "audit",
+    "version": "version",
+}
 
 
-@app.callback()
+def program(command: str | None = None) -> typer.Typer:
+    """What the shell calls, with this command; with all of them where there is none of that name.
+
+    A role is a call too: with every command's modules each start would cost twice the processor time.
+    """
+    made = typer.Typer(
+        name="posthouse",
+        help="E-mail delivery that loses nothing and can answer for every mail.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+    )
+    made.callback()(options)
+    own = COMMANDS.get(command or "")
+    for module in [own] if own else dict.fromkeys(COMMANDS.values()):
+        import_module(f"posthouse.cli.{module}").register(made)
+    return made
+
+
+def command_of(arguments: Sequence[str]) -> str | None:
+    """The first word that belongs to no global option but `--help`."""
+    words = iter(arguments)
+    for word in words:
+        if word == "--config":
+            next(words, None)
+        elif word != "--json" and not word.startswith("--config="):
+            return word
+    return None
+
+
 def options(
     context: typer.Context,
     config: Annotated[
@@ -55,41 +80,11 @@ def options(
     context.obj = Call(config, as_json or not sys.stdout.isatty())
 
 
-@app.command("version")
-def show_version(context: typer.Context) -> None:
-    """Which version this is."""
-    found = version("posthouse")
-    call_of(context).answer({"version": found}, f"posthouse {found}")
-
-
-for command in (
-    up,
-    demo,
-    serve,
-    migrate,
-    send,
-    emails,
-    templates,
-    suppressions,
-    bounces,
-    address,
-    keys,
-    relays,
-    webhooks,
-    config,
-    topics,
-    broker,
-    doctor,
-    audit,
-):
-    command.register(app)
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """The entry point. Errors that Posthouse knows end in words and an exit code (cli/exits.py)."""
     arguments = anywhere(sys.argv[1:] if argv is None else argv)
     try:
-        app(arguments, prog_name="posthouse")
+        program(command_of(arguments))(arguments, prog_name="posthouse")
     except PosthouseError as error:
         tell(error, as_json="--json" in arguments[:1] or not sys.stderr.isatty())
         sys.exit(exit_of(error))

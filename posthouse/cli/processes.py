@@ -3,37 +3,20 @@
 import asyncio
 import os
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import assert_never
 
 import msgspec
 
 from posthouse.app.probes import NO_PORT
+from posthouse.app.role import RoleName, worker_stream
 from posthouse.cli.supervisor import Role, Supervisor
 from posthouse.config import Settings
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.stream import Stream
 
-
-class RoleName(StrEnum):
-    API = "api"
-    WORKER = "worker"
-    QUARANTINE = "quarantine"
-    DISPATCHER = "dispatcher"
-    PROCESSOR = "processor"
-    TRACK = "track"
-    INBOUND = "inbound"
-    SIMULATOR = "simulator"
-
-
 #: Roles whose processes answer on one port, which the kernel deals out to them. The others have a port each.
 _ONE_PORT = frozenset({RoleName.API, RoleName.TRACK})
-
-
-def worker_stream(stream: Stream | None) -> Stream:
-    """Whose mail a worker takes that was not told."""
-    return stream or Stream.TRANSACTIONAL
 
 
 def children_of(role: RoleName, stream: Stream | None, count: int, settings: Settings) -> list[Role]:

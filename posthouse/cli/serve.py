@@ -4,22 +4,18 @@ import asyncio
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from typing import Annotated, assert_never
+from typing import Annotated
 
 import typer
 import uvloop
 
-from posthouse.app import roles
-from posthouse.app.dispatching import run_dispatcher
-from posthouse.app.inbound import run_inbound
+from posthouse.app.role import Part, RoleName, run_of, worker_stream
 from posthouse.cli.call import call_of
-from posthouse.cli.processes import RoleName, at_port, children_of, supervise, worker_stream
+from posthouse.cli.processes import at_port, children_of, supervise
 from posthouse.config import PARENT_PIPE, Settings, load
 from posthouse.domain.stream import Stream
 from posthouse.telemetry import configure_logging, log
 from posthouse.web.server import Sharing
-
-Run = Callable[[Settings, asyncio.Event], Awaitable[None]]
 
 
 def register(app: typer.Typer) -> None:
@@ -61,34 +57,11 @@ def serve(
         children = children_of(role, stream, processes, settings)
         uvloop.run(_until_told(lambda _, stop: supervise(children, config, stop), settings))
         return
-    sharing = Sharing.SHARED if share_port else Sharing.ALONE
-    uvloop.run(_until_told(_runner(role, stream, sharing), settings))
+    run, part = run_of(role), Part(stream, Sharing.SHARED if share_port else Sharing.ALONE)
+    uvloop.run(_until_told(lambda settings, stop: run(settings, part, stop), settings))
 
 
-def _runner(role: RoleName, stream: Stream | None, sharing: Sharing) -> Run:
-    match role:
-        case RoleName.API:
-            return lambda settings, stop: roles.run_api(settings, stop, sharing)
-        case RoleName.WORKER:
-            return lambda settings, stop: roles.run_worker(settings, worker_stream(stream), stop)
-        case RoleName.QUARANTINE:
-            return lambda settings, stop: roles.run_quarantine(settings, worker_stream(stream), stop)
-        case RoleName.DISPATCHER:
-            streams = list(Stream) if stream is None else [stream]
-            return lambda settings, stop: run_dispatcher(settings, streams, stop)
-        case RoleName.PROCESSOR:
-            return roles.run_processor
-        case RoleName.TRACK:
-            return lambda settings, stop: roles.run_track(settings, stop, sharing)
-        case RoleName.INBOUND:
-            return run_inbound
-        case RoleName.SIMULATOR:
-            return roles.run_simulation
-        case _:
-            assert_never(role)
-
-
-async def _until_told(run: Run, settings: Settings) -> None:
+async def _until_told(run: Callable[[Settings, asyncio.Event], Awaitable[None]], settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):

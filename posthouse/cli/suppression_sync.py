@@ -7,8 +7,7 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from posthouse.app.adapters import build_mirrors
-from posthouse.app.relay_lists import changes
+from posthouse.app.relay_lists import build_mirrors, changes
 from posthouse.cli.call import Call, call_of, cell, progress, run, table
 from posthouse.cli.exits import Exit
 from posthouse.cli.reach import reached

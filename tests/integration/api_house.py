@@ -45,8 +45,8 @@ from posthouse.storage.sql import Queries, parse
 from posthouse.telemetry import Metrics
 from posthouse.web.api.deps import ApiDeps, api_deps
 from posthouse.web.api.rate_limit import RateLimit
+from posthouse.web.application import build_api
 from posthouse.web.granian_server import serve_on_granian
-from posthouse.web.server import build_api
 from posthouse.worker.composing import find_source
 
 MAX_BODY = 1_000_000

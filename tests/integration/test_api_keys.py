@@ -13,8 +13,8 @@ import pytest
 import pytest_asyncio
 from api_house import Answer, ApiHouse, create_key, free_port, ready_clock, running_api, until_listening
 
-from posthouse.app import roles
-from posthouse.app.roles import run_api
+from posthouse.app.role import Part
+from posthouse.app.roles import api as api_role
 from posthouse.cli.docs.settings import LEAST_STREAM
 from posthouse.config import settings_from
 from posthouse.domain.stream import Stream
@@ -279,7 +279,7 @@ async def role_that_was_asked(database: Database, pg_dsn: str, folder: Path) -> 
     table = tomllib.loads("".join(LEAST_STREAM.format(name=stream) for stream in Stream))
     house = {"data_dir": str(folder), "api_port": port}
     settings = settings_from({**table, "house": house, "database": {"url": pg_dsn}}, "a test")
-    role = asyncio.create_task(run_api(settings, stop))
+    role = asyncio.create_task(api_role.run(settings, Part(), stop))
     await until_listening(port)
     url, headers = f"http://127.0.0.1:{port}/v1/emails/x", {"Authorization": f"Bearer {secret}"}
     async with aiohttp.ClientSession() as client, client.get(url, headers=headers) as response:
@@ -292,7 +292,7 @@ async def role_that_was_asked(database: Database, pg_dsn: str, folder: Path) -> 
 async def test_the_role_stores_uses_while_it_runs(
     database: Database, pg_dsn: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(roles, "KEY_USES_EVERY", 0.02)
+    monkeypatch.setattr(api_role, "KEY_USES_EVERY", 0.02)
     async with role_that_was_asked(database, pg_dsn, tmp_path), asyncio.timeout(20):
         while [key.last_used_at for key in await keys.list_all(database)] == [None]:  # noqa: ASYNC110  # only the database knows
             await asyncio.sleep(0.01)

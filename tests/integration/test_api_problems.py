@@ -12,8 +12,8 @@ from api_house import ApiHouse, free_port, not_a_key, running_api, until_listeni
 from structlog.testing import capture_logs
 
 from posthouse.storage.db import Database
+from posthouse.web.application import build_api
 from posthouse.web.granian_server import serve_on_granian
-from posthouse.web.server import build_api
 
 MAIL = {"from": "Shop <orders@shop.example>", "to": "jane@inbox.test", "subject": "Hi", "text": "Hello"}
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"

@@ -17,8 +17,9 @@ from api_house import ApiHouse, looking, running_api
 from sandbox_stories import STORIES
 from stored_jobs import PATIENCE, Eyes, enlisted, open_eyes, residual
 
-from posthouse.app.adapters import build_inbox_readers, build_readers, make_simulator_keys
+from posthouse.app.adapters import build_readers, make_simulator_keys
 from posthouse.app.composer import build_composer
+from posthouse.app.inbox import build_inbox_readers
 from posthouse.bus.port import JobSource
 from posthouse.bus.postgres import PostgresCallbacks, PostgresJobs
 from posthouse.clock import SystemClock

@@ -5,7 +5,8 @@ import tomllib
 import msgspec
 import pytest
 
-from posthouse.cli.processes import RoleName, at_port, children_of
+from posthouse.app.role import RoleName
+from posthouse.cli.processes import at_port, children_of
 from posthouse.config import DEVELOPMENT, Settings, settings_from
 from posthouse.domain.errors import Misconfigured
 from posthouse.domain.stream import Stream

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.app.adapters import make_simulator_keys, simulation, vendor_account
+from posthouse.app.adapters import make_simulator_keys, vendor_account
+from posthouse.app.simulation import simulation
 from posthouse.cli.demo.houses import NEVER_HEARD, DemoRelay, configuration, free_ports, never_heard
 from posthouse.config import settings_from
 from posthouse.domain.event import EventType

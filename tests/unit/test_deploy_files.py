@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import pytest
 
+from posthouse.app.role import RoleName
 from posthouse.cli.house import ready_urls
-from posthouse.cli.processes import RoleName
 from posthouse.config import load
 
 DEPLOY: Final = Path(__file__).parents[2] / "deploy"

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 import typer
 
+from posthouse.app.role import RoleName
 from posthouse.cli.docs import commands as command_pages
 from posthouse.cli.docs import events, lifecycle, reasons, settings
-from posthouse.cli.main import app
-from posthouse.cli.processes import RoleName
+from posthouse.cli.main import program
 from posthouse.compose.header_text import refuse_breaks
 from posthouse.compose.headers import check_headers
 from posthouse.config import Settings, settings_from
@@ -66,7 +66,7 @@ def test_the_reference_of_settings_is_fresh() -> None:
 
 
 def test_the_reference_of_commands_is_fresh() -> None:
-    assert page("cli.md") == command_pages.reference(app), f"run: {MADE_BY}"
+    assert page("cli.md") == command_pages.reference(program()), f"run: {MADE_BY}"
 
 
 def test_the_page_of_events_is_fresh_and_knows_every_table() -> None:
@@ -153,7 +153,7 @@ def commands(of: typer.Typer, prefix: str = "posthouse") -> Iterator[str]:
 
 
 def test_every_command_is_documented_and_every_documented_one_is_there() -> None:
-    known = set(commands(app))
+    known = set(commands(program()))
     text = "\n".join(PAGES.values())
     assert len(known) > 10
     assert [name for name in known if name not in text] == []

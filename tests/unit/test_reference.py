@@ -8,10 +8,10 @@ from typing import Final
 import msgspec
 import pytest
 
+from posthouse.web.application import v1_routes
 from posthouse.web.reference import document, page
 from posthouse.web.reference.endpoint import Body, Endpoint, Place
 from posthouse.web.reference.endpoints import ENDPOINTS
-from posthouse.web.server import v1_routes
 
 ROOT: Final = Path(__file__).parents[2]
 BODIES: Final = [(e.id, body) for e in ENDPOINTS for body in (*e.posts, e.answer) if body.kind is not None]

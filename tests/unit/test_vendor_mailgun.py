@@ -6,13 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.app.adapters import (
-    build_inquirers,
-    doubt_rules,
-    make_simulator_keys,
-    simulation,
-    vendor_account,
-)
+from posthouse.app.adapters import build_inquirers, make_simulator_keys, vendor_account
+from posthouse.app.doubts import doubt_rules
+from posthouse.app.simulation import simulation
 from posthouse.clock import SystemClock
 from posthouse.config import Settings, settings_from
 from posthouse.domain.errors import Misconfigured

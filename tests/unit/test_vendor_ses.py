@@ -6,14 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from posthouse.app.adapters import (
-    build_inquirers,
-    build_sources,
-    doubt_rules,
-    make_simulator_keys,
-    simulation,
-    vendor_account,
-)
+from posthouse.app.adapters import build_inquirers, build_sources, make_simulator_keys, vendor_account
+from posthouse.app.doubts import doubt_rules
+from posthouse.app.simulation import simulation
 from posthouse.app.vendors.ses import SesVendor
 from posthouse.clock import ManualClock, SystemClock
 from posthouse.config import Settings, settings_from

@@ -6,11 +6,19 @@ from pathlib import Path
 from typing import Final
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
+from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import MailgunAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.base import (
+    CallbackReader,
+    CallbackSource,
+    Capabilities,
+    Inquirer,
+    Relay,
+    SuppressionList,
+)
 from posthouse.relays.lists import PAGE_BYTES
 from posthouse.relays.mailgun import callbacks, inquiry, sender, suppressions
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
@@ -63,6 +71,9 @@ class MailgunVendor:
             total=_QUESTION_WITHIN,
         )
         return inquiry.MailgunInquirer(questions, client, clock)
+
+    def source(self, clock: Clock) -> CallbackSource | None:
+        return None
 
     def suppression_list(self, clock: Clock) -> SuppressionList | None:
         table = self.table

@@ -5,11 +5,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
+from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import PostmarkAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.base import (
+    CallbackReader,
+    CallbackSource,
+    Capabilities,
+    Inquirer,
+    Relay,
+    SuppressionList,
+)
 from posthouse.relays.lists import PAGE_BYTES
 from posthouse.relays.postmark import (
     PostmarkAccount,
@@ -57,6 +65,9 @@ class PostmarkVendor:
     def inquirer(self, clock: Clock) -> Inquirer | None:
         client = http_client(self.table.base_url, simulated=self.table.simulator)
         return PostmarkInquirer(self._account(), client, clock)
+
+    def source(self, clock: Clock) -> CallbackSource | None:
+        return None
 
     def suppression_list(self, clock: Clock) -> SuppressionList | None:
         client = http_client(self.table.base_url, simulated=self.table.simulator, reply_bytes=PAGE_BYTES)

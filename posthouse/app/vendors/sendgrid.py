@@ -9,11 +9,19 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
+from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import SendGridAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.base import (
+    CallbackReader,
+    CallbackSource,
+    Capabilities,
+    Inquirer,
+    Relay,
+    SuppressionList,
+)
 from posthouse.relays.lists import PAGE_BYTES
 from posthouse.relays.sendgrid import callbacks, sender, suppressions
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid
@@ -46,6 +54,9 @@ class SendGridVendor:
 
     def inquirer(self, clock: Clock) -> Inquirer | None:
         """Its Email Activity API is a paid extra: no account can be counted on to have it."""
+        return None
+
+    def source(self, clock: Clock) -> CallbackSource | None:
         return None
 
     def suppression_list(self, clock: Clock) -> SuppressionList | None:

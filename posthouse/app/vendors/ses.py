@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount, http_client, port_of
+from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import SesAccountSettings, secret
 from posthouse.domain.errors import Misconfigured

@@ -8,7 +8,14 @@ from posthouse.app.vendors.base import SimulatedAccount
 from posthouse.clock import Clock
 from posthouse.config import SmtpAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
-from posthouse.relays.base import CallbackReader, Capabilities, Inquirer, Relay, SuppressionList
+from posthouse.relays.base import (
+    CallbackReader,
+    CallbackSource,
+    Capabilities,
+    Inquirer,
+    Relay,
+    SuppressionList,
+)
 from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Tls
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
@@ -54,6 +61,9 @@ class SmtpVendor:
         return None
 
     def inquirer(self, clock: Clock) -> Inquirer | None:
+        return None
+
+    def source(self, clock: Clock) -> CallbackSource | None:
         return None
 
     def suppression_list(self, clock: Clock) -> SuppressionList | None:

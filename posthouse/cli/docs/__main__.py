@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from posthouse.cli.docs import commands, events, lifecycle, reasons, settings
-from posthouse.cli.main import app
+from posthouse.cli.main import program
 from posthouse.web.reference import document
 
 
@@ -12,7 +12,7 @@ def main(folder: Path) -> None:
     (folder / "configuration.md").write_text(settings.reference(), encoding="utf-8")
     (folder / "events.md").write_text(events.reference(), encoding="utf-8")
     (folder / "openapi.json").write_bytes(document.encoded())
-    (folder / "cli.md").write_text(commands.reference(app), encoding="utf-8")
+    (folder / "cli.md").write_text(commands.reference(program()), encoding="utf-8")
     for name, with_table in {
         "architecture.md": lifecycle.with_table,
         "bounces.md": reasons.with_table,

@@ -9,6 +9,7 @@ from pathlib import Path
 from posthouse.app.bus import callback_sink
 from posthouse.app.house import House, open_house
 from posthouse.app.probes import serve_ops
+from posthouse.app.role import Part
 from posthouse.bus.port import CallbackSink
 from posthouse.bus.postgres import PostgresCallbacks, PostgresHints
 from posthouse.config import InboundSettings, Settings
@@ -19,8 +20,8 @@ from posthouse.inbound.maildir import Maildir
 from posthouse.worker.chores import Chore, do_chores
 
 
-async def run_inbound(settings: Settings, stop: asyncio.Event) -> None:
-    """Take mail in until `stop`. Raises Misconfigured when the configuration names no way in."""
+async def run(settings: Settings, _part: Part, stop: asyncio.Event) -> None:
+    """Take mail in until told to stop. Raises Misconfigured when the configuration names no way in."""
     inbound = settings.inbound
     if not inbound.is_wanted:
         raise Misconfigured("[inbound] names neither a port nor a maildir: there is nothing to listen to.")

@@ -2,10 +2,10 @@
 
 import asyncio
 import secrets
-from collections.abc import Collection
 
 from posthouse.app.house import House, open_house
 from posthouse.app.probes import serve_ops
+from posthouse.app.role import Part
 from posthouse.bus.dispatcher import Dispatcher
 from posthouse.bus.kafka.job_topic import KafkaJobTopic
 from posthouse.bus.kafka.producer import Producer
@@ -16,8 +16,8 @@ from posthouse.domain.ids import RANDOM_BITS, DispatchId, uuid7
 from posthouse.domain.stream import Stream
 
 
-async def run_dispatcher(settings: Settings, streams: Collection[Stream], stop: asyncio.Event) -> None:
-    """Moves due jobs of the streams to their topics."""
+async def run(settings: Settings, part: Part, stop: asyncio.Event) -> None:
+    """Move due jobs of its stream, or of both, to their topics until told to stop. Raises Misconfigured."""
     if not settings.kafka.bootstrap_servers:
         raise Misconfigured(
             "A dispatcher is for a house on Kafka, and none is configured: set KAFKA_BOOTSTRAP_SERVERS, or "
@@ -29,6 +29,7 @@ async def run_dispatcher(settings: Settings, streams: Collection[Stream], stop: 
         Producer(settings.kafka).running() as producer,
         asyncio.TaskGroup() as group,
     ):
+        streams = list(Stream) if part.stream is None else [part.stream]
         dispatchers = [_dispatcher(house, stream, producer) for stream in streams]
 
         def trouble() -> list[str]:
