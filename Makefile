@@ -25,7 +25,7 @@ lint: setup  ## formatter, linter, types, import contracts
 	@$(BIN)/lint-imports
 
 test: lint  ## everything, against a real PostgreSQL
-	@$(BIN)/pytest -n 2 --ignore=tests/e2e
+	@$(BIN)/pytest -n 4 --ignore=tests/e2e
 	@$(BIN)/pytest -n 2 --dist loadfile tests/e2e
 
 format: setup  ## format and sort imports

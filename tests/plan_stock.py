@@ -94,11 +94,11 @@ ANALYZE email_suppression, link, relay_inbox;
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def stock(pg_server: str, pg_template: str) -> AsyncIterator[Stock]:
+async def stock(pg_server: str, pg_undated: str) -> AsyncIterator[Stock]:
     """Made once for all plans; each looks at it in a transaction that is rolled back."""
     admin = await open_wire(pg_server, Queries(()), server_settings={})
     try:
-        await admin.script(f"CREATE DATABASE plans TEMPLATE {pg_template} STRATEGY file_copy")
+        await admin.script(f"CREATE DATABASE plans TEMPLATE {pg_undated} STRATEGY file_copy")
         dsn = urlunsplit(urlsplit(pg_server)._replace(path="/plans"))
         yield await _filled(dsn)
         await admin.script("DROP DATABASE plans WITH (FORCE)")

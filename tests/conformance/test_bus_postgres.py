@@ -19,7 +19,6 @@ from stored_jobs import (
     cancel,
     enlisted,
     make_days,
-    make_today,
     new_worker,
     open_eyes,
     reschedule,
@@ -104,7 +103,6 @@ class _AnswerLost(PostgresJobs):
 
 @asynccontextmanager
 async def jobs_harness(db: Database) -> AsyncIterator[Jobs]:
-    await make_today(db)
     rng = random.Random(1)
     async with (
         Hinter(db.dsn, rng=rng).running() as hinter,

@@ -21,7 +21,6 @@ from stored_jobs import (
     accept,
     cancel,
     enlisted,
-    make_today,
     open_eyes,
     reschedule,
     residual,
@@ -209,7 +208,6 @@ class _AnswerLost(KafkaJobs):
 
 @asynccontextmanager
 async def kafka_bus(db: Database, settings: KafkaSettings) -> AsyncIterator[KafkaBus]:
-    await make_today(db)
     rng = random.Random(1)
     async with (
         Hinter(db.dsn, rng=rng).running() as hinter,

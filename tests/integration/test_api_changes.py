@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from api_house import Answer, ApiHouse, running_api
 from recorded_events import POLICY, deferred, open_desk, sent
-from stored_jobs import Eyes, Letter, accept, make_today, open_eyes, residual
+from stored_jobs import Eyes, Letter, accept, open_eyes, residual
 
 from posthouse.domain.ids import JobId
 from posthouse.domain.job import OPEN_STATES, Status
@@ -255,7 +255,6 @@ async def test_events_are_listed_oldest_first_in_pages(api: ApiHouse) -> None:
 
 async def test_a_job_is_claimed_or_cancelled_never_both(queue_database: Database, eyes: Eyes) -> None:
     """Claims, cancels and reschedules at once, over sets that overlap."""
-    await make_today(queue_database)
     desk = await open_desk(queue_database, eyes)
     ids = await accept(queue_database, [Letter()] * 400)
     await eyes.run(

@@ -11,7 +11,7 @@ import aiohttp
 import msgspec
 import pytest
 import pytest_asyncio
-from api_house import Answer, ApiHouse, create_key, free_port, ready_clock, running_api, until_listening
+from api_house import Answer, ApiHouse, create_key, free_port, running_api, until_listening
 
 from posthouse.app.role import Part
 from posthouse.app.roles import api as api_role
@@ -273,7 +273,6 @@ async def test_who_has_no_valid_key_is_not_counted(database: Database) -> None:
 @asynccontextmanager
 async def role_that_was_asked(database: Database, pg_dsn: str, folder: Path) -> AsyncIterator[None]:
     """The API's role, after one request with the only key there is; told to stop and awaited at the end."""
-    await ready_clock(database)
     _, secret = await create_key(database, None, [])
     port, stop = free_port(), asyncio.Event()
     table = tomllib.loads("".join(LEAST_STREAM.format(name=stream) for stream in Stream))

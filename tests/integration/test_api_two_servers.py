@@ -13,7 +13,7 @@ from urllib.parse import urlsplit, urlunsplit
 import aiohttp
 import pytest
 import pytest_asyncio
-from api_house import create_key, free_port, looking, mail, ready_clock
+from api_house import create_key, free_port, looking, mail
 
 from posthouse.app.adapters import make_simulator_keys
 from posthouse.config import DEVELOPMENT, load
@@ -101,9 +101,6 @@ async def running(
     admin = await open_wire(pg_server, Queries(()), server_settings={})
     await admin.script(f"CREATE DATABASE two_servers TEMPLATE {pg_template} STRATEGY file_copy")
     dsn = urlunsplit(urlsplit(pg_server)._replace(path="/two_servers"))
-    database = await open_pool(dsn, PoolKind.GENERAL, load_queries())
-    await ready_clock(database)
-    await database.close()
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(aiohttp.ClientSession())
         folder = tmp_path_factory.mktemp("servers")

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from msgspec.structs import replace
 from recorded_events import POLICY, Desk, open_desk, sent, told
-from stored_jobs import Letter, make_today, open_eyes, residual
+from stored_jobs import Letter, open_eyes, residual
 
 from posthouse.clock import ManualClock
 from posthouse.domain.event import EventType, Origin
@@ -67,7 +67,6 @@ def who(*relays: Relay, accounts: Sequence[RelayAccount] = (), stream: Stream = 
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

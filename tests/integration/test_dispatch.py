@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
-from stored_jobs import PATIENCE, Eyes, Letter, accept, enlisted, make_today, open_eyes, residual
+from stored_jobs import PATIENCE, Eyes, Letter, accept, enlisted, open_eyes, residual
 
 from posthouse.bus.dispatcher import Dispatcher, JobTopic, Span, TopicState
 from posthouse.clock import SystemClock
@@ -29,7 +29,6 @@ TRANSACTIONAL, MARKETING = Stream.TRANSACTIONAL, Stream.MARKETING
 
 @pytest.fixture
 async def db(queue_database: Database) -> Database:
-    await make_today(queue_database)
     return queue_database
 
 

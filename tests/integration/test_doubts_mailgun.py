@@ -9,7 +9,7 @@ import pytest
 from mailgun_house import NAME, Mailgun, mail, simulated
 from msgspec.structs import replace
 from recorded_events import POLICY, Desk, open_desk, told
-from stored_jobs import Letter, make_today, open_eyes, residual
+from stored_jobs import Letter, open_eyes, residual
 
 from posthouse.clock import ManualClock
 from posthouse.domain.event import EventType, Origin
@@ -28,7 +28,6 @@ HOLD = DoubtRule(silence_means_not_taken=False, repeat=False)
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 from postmark_house import NAME, Postmark, mail, simulated
 from recorded_events import POLICY, Desk, open_desk, told
-from stored_jobs import Letter, make_today, open_eyes, residual
+from stored_jobs import Letter, open_eyes, residual
 
 from posthouse.clock import ManualClock
 from posthouse.domain.event import EventType, Origin
@@ -27,7 +27,6 @@ HOLD = DoubtRule(silence_means_not_taken=False, repeat=False)
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from recorded_events import Desk, open_desk, sent, told
-from stored_jobs import PATIENCE, Letter, accept, make_today, open_eyes
+from stored_jobs import PATIENCE, Letter, accept, open_eyes
 
 from posthouse.bus.kafka.events import KafkaEvents
 from posthouse.bus.kafka.member import KafkaMessage, Member
@@ -45,7 +45,6 @@ class Heard:
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

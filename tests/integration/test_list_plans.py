@@ -65,11 +65,11 @@ _SAMPLE: Final = Query(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def dsn(pg_server: str, pg_template: str) -> AsyncIterator[str]:
+async def dsn(pg_server: str, pg_undated: str) -> AsyncIterator[str]:
     """Made once for all plans; each looks at it in a transaction that is rolled back."""
     admin = await open_wire(pg_server, Queries(()), server_settings={})
     try:
-        await admin.script(f"CREATE DATABASE list_plans TEMPLATE {pg_template} STRATEGY file_copy")
+        await admin.script(f"CREATE DATABASE list_plans TEMPLATE {pg_undated} STRATEGY file_copy")
         made = urlunsplit(urlsplit(pg_server)._replace(path="/list_plans"))
         await _fill(made)
         yield made

@@ -9,7 +9,6 @@ from uuid import UUID
 
 import msgspec
 import pytest
-from stored_jobs import make_today
 
 from posthouse.domain.ids import AddressKey, CampaignId, TemplateId, uuid7
 from posthouse.domain.job import Status
@@ -68,7 +67,6 @@ async def test_every_list_is_what_its_filter_means(
     for name, value in (("BUDGET", budget), ("_STEP", step), ("_FEW", few)):
         monkeypatch.setattr(listing, name, value)
     rng = random.Random(budget)
-    await make_today(database)
     begin = int(datetime.now(UTC).timestamp() * 1000)
     jobs = sorted((some_job(rng, begin) for _ in range(JOBS)), key=lambda job: job.job_id)
     await store(database, jobs)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from msgspec.structs import replace
 from recorded_events import Desk, open_desk, sent, told
-from stored_jobs import Letter, make_today, open_eyes, residual
+from stored_jobs import Letter, open_eyes, residual
 
 from posthouse.domain.event import EventType
 from posthouse.domain.job import Status
@@ -15,7 +15,6 @@ from posthouse.storage.db import Database
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

@@ -8,7 +8,7 @@ from aiohttp import ThreadedResolver
 from aiohttp.abc import ResolveResult
 from outhook_house import RETRIES, OuthookHouse, accepted_mails, happen, outhook_house
 from receiver import drip, huge, receiving, status
-from stored_jobs import Letter, make_today
+from stored_jobs import Letter
 
 from posthouse.domain.event import EventType
 from posthouse.domain.stream import Stream
@@ -18,11 +18,6 @@ from posthouse.storage import webhooks
 from posthouse.storage.db import Database
 
 BOUNCES = Interest(frozenset({EventName.BOUNCED}))
-
-
-@pytest.fixture(autouse=True)
-async def days(database: Database) -> None:
-    await make_today(database)
 
 
 async def disabled(house: OuthookHouse, endpoint: object) -> str | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import random
 import signal
 import sys
 from datetime import UTC, datetime
@@ -11,7 +10,6 @@ from pathlib import Path
 from api_house import free_port, looking
 from outhook_house import accepted_mails, happen
 from receiver import Receiver, receiving
-from stored_jobs import make_today
 
 from posthouse.app.outhooks import webhook_desk
 from posthouse.cli.docs.settings import LEAST_STREAM
@@ -21,7 +19,6 @@ from posthouse.domain.stream import Stream
 from posthouse.domain.webhook import EventName, Interest
 from posthouse.keyring import load_keyring
 from posthouse.outhooks.desk import Wanted
-from posthouse.storage import partitions
 from posthouse.storage.db import Database, Wire
 
 POINTS = ("outhooks.fanned_out", "outhooks.claimed", "outhooks.answered", "outhooks.recorded")
@@ -40,8 +37,6 @@ SELECT (SELECT count(*) FROM webhook_event)
 async def test_killed_at_each_point_it_tells_every_event(
     pg_dsn: str, database: Database, tmp_path: Path
 ) -> None:
-    await make_today(database)
-    await partitions.ensure(database, datetime.now(UTC).date(), rng=random.Random(1))
     async with receiving() as app, looking(pg_dsn, _LATER) as eyes:
         config = configured(tmp_path, app)
         settings = load(config, {})

@@ -8,7 +8,7 @@ import pytest
 from outhook_house import ALL, accepted_mails, happen, outhook_house
 from receiver import receiving
 from recorded_events import open_desk, sent
-from stored_jobs import Letter, accept, make_today, open_eyes
+from stored_jobs import Letter, accept, open_eyes
 
 from posthouse.domain.errors import NotNow
 from posthouse.domain.event import Event, EventType, Origin
@@ -21,11 +21,6 @@ from posthouse.storage.db import Database
 from posthouse.worker import outhooks as worker
 
 SENT = Interest(frozenset({EventName.SENT}))
-
-
-@pytest.fixture(autouse=True)
-async def days(database: Database) -> None:
-    await make_today(database)
 
 
 async def test_an_event_that_commits_late_is_told(database: Database) -> None:

@@ -47,9 +47,9 @@ def rng() -> random.Random:
 
 
 @pytest_asyncio.fixture
-async def db(pg_dsn: str) -> AsyncIterator[Database]:
+async def db(undated_dsn: str) -> AsyncIterator[Database]:
     queries = Queries((*load_queries().all(), *parse(_OWN, "own.sql")))
-    opened = await open_pool(pg_dsn, PoolKind.GENERAL, queries)
+    opened = await open_pool(undated_dsn, PoolKind.GENERAL, queries)
     yield opened
     await opened.close()
 

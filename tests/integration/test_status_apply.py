@@ -17,7 +17,6 @@ from stored_jobs import (
     Stored,
     accept,
     enlisted,
-    make_today,
     open_eyes,
     residual,
 )
@@ -37,7 +36,6 @@ HARD, SOFT, BLOCK = BounceClass.HARD, BounceClass.SOFT, BounceClass.BLOCK
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest_asyncio
 from recorded_events import POLICY, Desk, open_desk, sent, told
-from stored_jobs import Letter, Stored, make_days, make_today, open_eyes, residual
+from stored_jobs import Letter, Stored, make_days, open_eyes, residual
 
 from posthouse.domain.event import EventType
 from posthouse.domain.ids import JobId, uuid7
@@ -22,7 +22,6 @@ SOME_JOB = JobId(uuid7(1, 1))
 
 @pytest_asyncio.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

@@ -13,7 +13,6 @@ from stored_jobs import (
     Letter,
     accept,
     enlisted,
-    make_today,
     new_worker,
     open_eyes,
     residual,
@@ -68,7 +67,6 @@ class Sweeper:
 
 @pytest.fixture
 async def desk(queue_database: Database) -> AsyncIterator[Desk]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     yield await open_desk(queue_database, eyes)
     await eyes.close()

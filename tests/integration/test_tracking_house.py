@@ -46,12 +46,6 @@ WORKER = InstanceId(UUID(int=5))
 BROWSER = {"User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"}
 
 
-@pytest.fixture
-async def house(database: Database) -> Database:
-    await partitions.ensure(database, today(), rng=random.Random(1))
-    return database
-
-
 def today() -> date:
     return datetime.now(UTC).date()
 
@@ -121,13 +115,13 @@ async def _uvicorn(app: object) -> AsyncIterator[str]:
         listener.close()
 
 
-async def test_open_click_and_unsubscribe_reach_the_timeline(house: Database, tmp_path: Path) -> None:
+async def test_open_click_and_unsubscribe_reach_the_timeline(database: Database, tmp_path: Path) -> None:
     job = new_job(1)
     token = TOKENS.seal(Unsubscribe("Reader@Mail.example", SuppressionScope.MARKETING, job))
-    async with house.session() as session:
+    async with database.session() as session:
         await accept(session, job, "reader@mail.example")
         await links.store(session, {HASH: URL}, today())
-    async with serving(house, tmp_path) as client:
+    async with serving(database, tmp_path) as client:
         async with client.get(f"/o/{job}", headers=BROWSER) as pixel:
             assert (pixel.status, pixel.content_type) == (200, "image/gif")
         async with client.get(f"/c/{job}/{hash_text(HASH)}", headers=BROWSER, allow_redirects=False) as click:
@@ -143,24 +137,26 @@ async def test_open_click_and_unsubscribe_reach_the_timeline(house: Database, tm
             f"/u/{token}", data={"List-Unsubscribe": "One-Click"}, allow_redirects=False
         ) as again:
             assert again.status == 200
-    counted = await books.residual(house)
+    counted = await books.residual(database)
     assert counted.events == {EventType.OPENED: 1, EventType.CLICKED: 1, EventType.UNSUBSCRIBED: 1}
     assert counted.residual == 0
 
 
-async def test_after_the_answer_nothing_is_claimed_for_the_address(house: Database, tmp_path: Path) -> None:
+async def test_after_the_answer_nothing_is_claimed_for_the_address(
+    database: Database, tmp_path: Path
+) -> None:
     """P5 and T16: the suppression is committed before the 2xx, and every claim looks."""
     before, after, receipt = new_job(1), new_job(2), new_job(3)
-    async with house.session() as session:
+    async with database.session() as session:
         await accept(session, after, "reader@mail.example")
         await accept(session, receipt, "reader@mail.example", Stream.TRANSACTIONAL)
     token = TOKENS.seal(Unsubscribe("reader@mail.example", SuppressionScope.MARKETING, before))
-    async with serving(house, tmp_path) as client, client.post(f"/u/{token}") as done:
+    async with serving(database, tmp_path) as client, client.post(f"/u/{token}") as done:
         assert done.status == 200
-        assert (await jobs.claim(house, Stream.MARKETING, WORKER, 10, WIDE)).jobs == []
-        claimed = await jobs.claim(house, Stream.TRANSACTIONAL, WORKER, 10, WIDE)
+        assert (await jobs.claim(database, Stream.MARKETING, WORKER, 10, WIDE)).jobs == []
+        claimed = await jobs.claim(database, Stream.TRANSACTIONAL, WORKER, 10, WIDE)
     assert [job.job_id for job in claimed.jobs] == [receipt]
-    counted = await books.residual(house)
+    counted = await books.residual(database)
     assert counted.by_status == {Status.SUPPRESSED: 1, Status.SENDING: 1}
     assert counted.residual == 0
 
@@ -208,29 +204,29 @@ async def has_events(db: Database, count: int) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_an_id_of_no_job_leaves_no_trace(house: Database, tmp_path: Path) -> None:
-    async with serving(house, tmp_path) as client, client.get(f"/o/{new_job(9)}") as pixel:
+async def test_an_id_of_no_job_leaves_no_trace(database: Database, tmp_path: Path) -> None:
+    async with serving(database, tmp_path) as client, client.get(f"/o/{new_job(9)}") as pixel:
         assert pixel.status == 200
-    assert (await books.residual(house)).events == {}
+    assert (await books.residual(database)).events == {}
 
 
-async def test_links_are_stored_once_a_month_and_found_where_a_mail_can_have_them(house: Database) -> None:
+async def test_links_are_stored_once_a_month_and_found_where_a_mail_can_have_them(database: Database) -> None:
     job = new_job(1)
     other = LinkHash(b"o" * 16)
-    assert await links.store(house, {HASH: URL, other: "https://shop.example/"}, today()) == 2
-    assert await links.store(house, {HASH: URL}, today()) == 0
-    assert await links.store(house, {}, today()) == 0
-    assert await links.find(house, HASH, job) == URL
-    assert await links.find(house, LinkHash(b"x" * 16), job) is None
+    assert await links.store(database, {HASH: URL, other: "https://shop.example/"}, today()) == 2
+    assert await links.store(database, {HASH: URL}, today()) == 0
+    assert await links.store(database, {}, today()) == 0
+    assert await links.find(database, HASH, job) == URL
+    assert await links.find(database, LinkHash(b"x" * 16), job) is None
     earlier = JobId(uuid7(int((datetime.now(UTC) - timedelta(days=150)).timestamp() * 1000), 1))
-    assert await links.find(house, HASH, earlier) is None
+    assert await links.find(database, HASH, earlier) is None
 
 
-async def test_two_workers_that_store_the_same_links_do_not_block_each_other(house: Database) -> None:
+async def test_two_workers_that_store_the_same_links_do_not_block_each_other(database: Database) -> None:
     shared = {LinkHash(n.to_bytes(16)): f"https://shop.example/{n}" for n in range(400)}
     backwards = dict(reversed(shared.items()))
     stored = await asyncio.gather(
-        *(links.store(house, chosen, today()) for chosen in (shared, backwards) * 4)
+        *(links.store(database, chosen, today()) for chosen in (shared, backwards) * 4)
     )
     assert sum(stored) == 400
 
@@ -247,18 +243,18 @@ def test_the_months_in_which_a_job_can_be_sent(day: date, months: list[date]) ->
     assert links.months_of(day) == months
 
 
-async def test_dead_letters_are_kept_with_their_reason(house: Database) -> None:
-    await letters.bury(house, [])
+async def test_dead_letters_are_kept_with_their_reason(database: Database) -> None:
+    await letters.bury(database, [])
     await letters.bury(
-        house,
+        database,
         [
             DeadLetter("inbox", "not JSON: \x00", b"\x00\xff"),
             DeadLetter("inbox", "foreign id", b"{}"),
             DeadLetter("track", "poison", b"[]"),
         ],
     )
-    assert await letters.by_source(house) == {"inbox": 2, "track": 1}
-    newest = await letters.newest(house, 3)
+    assert await letters.by_source(database) == {"inbox": 2, "track": 1}
+    newest = await letters.newest(database, 3)
     assert [(letter.source, letter.payload_bytes) for letter in newest] == [
         ("track", 2),
         ("inbox", 2),

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 from msgspec.structs import replace
 from recorded_events import Desk, open_desk, sent, told
-from stored_jobs import PATIENCE, Letter, make_today, open_eyes, residual
+from stored_jobs import PATIENCE, Letter, open_eyes, residual
 
 from posthouse.bus.postgres import PostgresCallbacks
 from posthouse.clock import ManualClock
@@ -83,7 +83,6 @@ class Post:
 
 @pytest.fixture
 async def post(queue_database: Database) -> AsyncIterator[Post]:
-    await make_today(queue_database)
     eyes = await open_eyes(queue_database.dsn)
     async with Listener(queue_database.dsn, rng=random.Random(1)).running() as listener:
         yield Post(await open_desk(queue_database, eyes), listener)
