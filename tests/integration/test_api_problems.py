@@ -30,7 +30,7 @@ async def test_a_problem_says_it_in_both_languages(api: ApiHouse) -> None:
     problem = answer.json()
     assert problem == {
         "type": "urn:posthouse:problem:invalid_address",
-        "title": "Unprocessable Entity",
+        "title": "Unprocessable Content",
         "status": 422,
         "detail": problem["detail"],
         "instance": answer.headers["x-request-id"],

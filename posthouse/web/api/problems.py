@@ -7,7 +7,7 @@ application/json and refuse an answer of any other type, so that is what such a 
 import math
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import msgspec
 from litestar import Request, Response
@@ -25,6 +25,15 @@ ApiRequest: TypeAlias = Request[None, None, State]
 MEDIA_TYPE = "application/problem+json"
 _PLAIN_JSON = "application/json"
 _MAX_DETAIL = 500  # characters: what was posted may be quoted, not echoed whole
+
+
+#: RFC 9110's names where Python before 3.13 has older ones: titles and codes are the same on each version.
+_RENAMED: Final[Mapping[HTTPStatus, str]] = {
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: "Content Too Large",
+    HTTPStatus.REQUEST_URI_TOO_LONG: "URI Too Long",
+    HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE: "Range Not Satisfiable",
+    HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content",
+}
 
 
 class HttpError(PosthouseError):
@@ -75,7 +84,7 @@ def on_house_error(request: ApiRequest, error: PosthouseError) -> Response[bytes
 def on_http_error(request: ApiRequest, error: HTTPException) -> Response[bytes]:
     """What the framework itself refuses: unknown paths, methods, parameters."""
     status = HTTPStatus(error.status_code)
-    code = status.phrase.lower().replace(" ", "_").replace("-", "_")
+    code = _phrase(status).lower().replace(" ", "_").replace("-", "_")
     detail = _parameters(error) if isinstance(error, ValidationException) else error.detail
     return _answer(request, status, code, _short(detail), [], error.headers or {})
 
@@ -132,7 +141,7 @@ def _answer(
 ) -> Response[bytes]:
     problem = Problem(
         type=f"urn:posthouse:problem:{code}",
-        title=status.phrase,
+        title=_phrase(status),
         status=status,
         detail=detail,
         instance=request_id.get(),
@@ -164,3 +173,7 @@ def _parameters(error: ValidationException) -> str:
 
 def _short(text: str) -> str:
     return text if len(text) <= _MAX_DETAIL else f"{text[:_MAX_DETAIL]}…"
+
+
+def _phrase(status: HTTPStatus) -> str:
+    return _RENAMED.get(status, status.phrase)

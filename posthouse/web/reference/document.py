@@ -124,7 +124,7 @@ def _content(body: Body, schema_of: Mapping[str, object]) -> Object:
 def _problem_response() -> Object:
     example: Json = {
         "type": "urn:posthouse:problem:missing_required_field",
-        "title": "Unprocessable Entity",
+        "title": "Unprocessable Content",
         "status": 422,
         "detail": "A mail needs a subject.",
         "instance": "6f0b1f3e53a15d5c9c0a3d1f6f6b7a11",
