@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import Final
 
-from posthouse.app.vendors.base import VendorAccount
+from posthouse.app.vendors.base import Relief, VendorAccount
 from posthouse.clock import Clock
 from posthouse.config import (
     MailgunAccountSettings,
@@ -16,6 +16,7 @@ from posthouse.config import (
     SmtpAccountSettings,
 )
 from posthouse.domain.ids import RelayAccount
+from posthouse.domain.stream import Stream
 from posthouse.relays.base import CallbackReader, CallbackSource, Capabilities, Inquirer, Relay
 
 #: The vendor of each kind of account, in app/vendors. It is loaded when there is such an account: most bring
@@ -37,9 +38,11 @@ def vendor_account(account: RelayAccount, settings: Settings) -> VendorAccount:
     return made
 
 
-def build_relay(account: RelayAccount, settings: Settings, clock: Clock, rng: random.Random) -> Relay:
-    """The adapter of one account. Raises Misconfigured."""
-    return vendor_account(account, settings).relay(clock, rng)
+def build_relays(stream: Stream, settings: Settings, clock: Clock, rng: random.Random) -> list[Relay]:
+    """The adapters of a stream's accounts, in the operator's order. Raises Misconfigured."""
+    accounts = settings.streams[stream].relays
+    relief = Relief.AT_HAND if len(accounts) > 1 else Relief.NONE
+    return [vendor_account(account, settings).relay(clock, rng, relief) for account in accounts]
 
 
 def capabilities(settings: Settings) -> dict[RelayAccount, Capabilities]:

@@ -94,10 +94,12 @@ class NotBegun:
     """No byte of this mail was sent: no connection within a second, or the gate was shut.
 
     `resumes_in` (seconds) when the account takes no more before then: its rate is used up. It pauses.
+    `slow_relay`: no connection could be had, all were busy or none was answered.
     """
 
     reason: str
     resumes_in: float | None = None
+    slow_relay: bool = False
 
 
 Outcome: TypeAlias = (
@@ -113,6 +115,12 @@ Outcome: TypeAlias = (
 
 #: Asked before the first byte of each hand-over; False means: do not begin (the worker lost its lease).
 Gate: TypeAlias = Callable[[], bool]
+#: Told the place of a mail in its list and what became of it, as soon as that is known, at most once.
+Tell: TypeAlias = Callable[[int, Outcome], None]
+
+
+def tell_nobody(_place: int, _outcome: Outcome) -> None:
+    """For who waits for the whole list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +143,14 @@ class Relay(Protocol):
     account: RelayAccount
     capabilities: Capabilities
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
-        """Hand over each mail; answers in the same order, one for each. Never raises but on cancellation."""
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
+        """Hand over each mail; answers in the same order, one for each. Never raises but on cancellation.
+
+        `tell` may hear of an outcome before the list is whole: one mail's server may be waited for minutes,
+        while those that could not begin within a second go elsewhere.
+        """
         ...
 
     async def close(self) -> None: ...

@@ -10,7 +10,7 @@ from typing import assert_never
 
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.net.client import Denied, InDoubt, NoReply, NotTaken, Withheld
-from posthouse.relays.base import AccountTrouble, NotBegun, Outcome, OutcomeUnknown, TryLater
+from posthouse.relays.base import AccountTrouble, NotBegun, Outcome, OutcomeUnknown, Tell, TryLater
 
 #: Longest pause a relay may ask of us, in seconds: a wrong clock of theirs must not stop an account for days.
 MAX_RETRY_AFTER = 3600.0
@@ -83,20 +83,22 @@ class Slots:
 
 
 async def each(
-    mails: Sequence[Rendered | RawMail], hand_over: Callable[[Rendered | RawMail], Awaitable[Outcome]]
+    mails: Sequence[Rendered | RawMail],
+    hand_over: Callable[[Rendered | RawMail], Awaitable[Outcome]],
+    tell: Tell,
 ) -> list[Outcome]:
     """All mails at once, answers in order. A defect met by one mail is that mail's doubt, not the end of the
     others: their outcomes are facts that must be recorded."""
-    ended = await asyncio.gather(*map(hand_over, mails), return_exceptions=True)
-    return [_outcome_of(end) for end in ended]
 
+    async def one(place: int, mail: Rendered | RawMail) -> Outcome:
+        try:
+            outcome = await hand_over(mail)
+        except Exception as error:
+            outcome = OutcomeUnknown(f"defect in the adapter: {error!r}")
+        tell(place, outcome)
+        return outcome
 
-def _outcome_of(end: Outcome | BaseException) -> Outcome:
-    if isinstance(end, Exception):
-        return OutcomeUnknown(f"defect in the adapter: {end!r}")
-    if isinstance(end, BaseException):
-        raise end
-    return end
+    return await asyncio.gather(*(one(place, mail) for place, mail in enumerate(mails)))
 
 
 def without_reply(answer: NoReply) -> Outcome:

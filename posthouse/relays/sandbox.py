@@ -26,7 +26,9 @@ from posthouse.relays.base import (
     OutcomeUnknown,
     RawCallback,
     RejectedMessage,
+    Tell,
     Unplaced,
+    tell_nobody,
 )
 
 #: The relay's part in /hooks/{relay}/{account}, though nothing is taken there.
@@ -44,7 +46,7 @@ CAPABILITIES: Final = Capabilities(
 )
 
 #: Makes callbacks durable; raises NotNow.
-Tell: TypeAlias = Callable[[Sequence[RawCallback]], Awaitable[None]]
+Keep: TypeAlias = Callable[[Sequence[RawCallback]], Awaitable[None]]
 
 #: From one event of a mail to the next: the timeline shows them in the order in which they happen.
 _STEP: Final = timedelta(milliseconds=1)
@@ -116,11 +118,13 @@ class SandboxRelay:
     account = SANDBOX_ACCOUNT
     capabilities = CAPABILITIES
 
-    def __init__(self, tell: Tell, clock: Clock) -> None:
-        self._tell = tell
+    def __init__(self, keep: Keep, clock: Clock) -> None:
+        self._keep = keep
         self._clock = clock
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         """What becomes of the mails is durable before any of them is called taken."""
         begun = [gate() for _ in mails]
         taken = [mail for mail, begins in zip(mails, begun, strict=True) if begins and not _is_rejected(mail)]
@@ -140,7 +144,7 @@ class SandboxRelay:
         now = self._clock.now()
         body = _encode([told for mail in mails for told in _story(mail, now)])
         try:
-            await self._tell([RawCallback(SANDBOX, self.account, {}, body)])
+            await self._keep([RawCallback(SANDBOX, self.account, {}, body)])
         except NotNow as error:
             return error.message
         return ""

@@ -20,9 +20,12 @@ from posthouse.relays.base import (
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
+    Tell,
     TryLater,
+    tell_nobody,
 )
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES, SmtpAccount, Tls
+from posthouse.relays.smtp_client import Session
 from posthouse.relays.smtp_connect import ConnectFailed
 from posthouse.relays.smtp_line import Timeouts
 from posthouse.relays.smtp_pool import NoConnection, SessionPool
@@ -34,6 +37,7 @@ __all__ = ["SMTP_CAPABILITIES", "SmtpAccount", "SmtpRelay", "Timeouts", "Tls"]
 
 _MAILS_PER_SESSION = 8  # so many in one call make another connection worth its opening
 _TOO_LATE = "no connection became free in time"
+_NO_TURN = "the server did not answer about the mail before it in time"
 
 
 class SmtpRelay:
@@ -47,16 +51,23 @@ class SmtpRelay:
         self._rng = rng
         self._pool = SessionPool(settings, clock)
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         """Spread the mails over the connections; see `relays.base.Relay`."""
-        batch = _Batch(mails, gate, self._settings, self._clock, self._rng)
+        batch = _Batch(mails, gate, tell, self._settings, self._clock, self._rng)
         sessions = min(self._settings.max_connections, -(-len(mails) // _MAILS_PER_SESSION))
-        if sessions == 1:
-            batch.give_up(await self._work(batch))
-        elif sessions > 1:
-            async with asyncio.TaskGroup() as group:
-                work = [group.create_task(self._work(batch)) for _ in range(sessions)]
-            batch.give_up(next((trouble for task in work if (trouble := task.result()) is not None), None))
+        watch = _Watch(batch, self._settings.timeouts)
+        try:
+            if sessions == 1:
+                batch.give_up(await self._work(batch))
+            elif sessions > 1:
+                async with asyncio.TaskGroup() as group:
+                    work = [group.create_task(self._work(batch)) for _ in range(sessions)]
+                troubles = (task.result() for task in work)
+                batch.give_up(next((trouble for trouble in troubles if trouble is not None), None))
+        finally:
+            watch.end()
         return batch.outcomes()
 
     async def close(self) -> None:
@@ -71,11 +82,40 @@ class SmtpRelay:
                 return None
             except ConnectFailed as failure:
                 return failure.outcome
+            batch.sessions.add(session)
             try:
                 await session.run(batch)
             finally:
+                batch.sessions.discard(session)
                 self._pool.give_back(session)
         return None
+
+
+class _Watch:
+    """While sessions wait for answers: ends what could not begin when its time is over, and takes back what
+    still waits for its turn on a line when a command has been waited for for as long as that is done."""
+
+    def __init__(self, batch: "_Batch", timeouts: Timeouts) -> None:
+        self._batch = batch
+        self._timeouts = timeouts
+        self._loop = asyncio.get_running_loop()
+        self._timer = self._look_in(batch.seconds_left())
+
+    def end(self) -> None:
+        self._timer.cancel()
+
+    def _look(self) -> None:
+        left = self._batch.seconds_left()
+        if left <= 0:
+            self._batch.give_up(None)
+            left += self._timeouts.command
+        if left <= 0:
+            self._batch.withdraw()
+        else:
+            self._timer = self._look_in(left)
+
+    def _look_in(self, seconds: float) -> asyncio.TimerHandle:
+        return self._loop.call_later(min(seconds, self._timeouts.check_every), self._look)
 
 
 class _Batch:
@@ -85,12 +125,14 @@ class _Batch:
         self,
         mails: Sequence[Rendered | RawMail],
         gate: Gate,
+        tell: Tell,
         settings: SmtpAccount,
         clock: Clock,
         rng: random.Random,
     ) -> None:
         self._mails = mails
         self._gate = gate
+        self._tell = tell
         self._max_bytes = settings.capabilities.max_message_bytes
         self._clock = clock
         self._rng = rng
@@ -100,6 +142,7 @@ class _Batch:
         self._given_back: list[int] = []
         self._returned: dict[int, TryLater] = {}  # went back once; what to say if nobody takes it again
         self._stopped: str | None = None  # why no further mail begins
+        self.sessions: set[Session] = set()
 
     def may_begin(self) -> bool:
         waiting = bool(self._given_back) or self._next < len(self._mails)
@@ -112,12 +155,23 @@ class _Batch:
         """Settles what no session took."""
         for ticket in (*self._given_back, *range(self._next, len(self._mails))):
             if ticket in self._returned:
-                self._outcomes[ticket] = trouble or self._returned[ticket]
+                self._settle(ticket, trouble or self._returned[ticket])
             elif self._stopped is not None:
-                self._outcomes[ticket] = NotBegun(self._stopped)
+                self._settle(ticket, NotBegun(self._stopped))
             else:
-                self._outcomes[ticket] = trouble or NotBegun(_TOO_LATE)
+                self._settle(ticket, trouble or NotBegun(_TOO_LATE, slow_relay=True))
         self._given_back, self._next = [], len(self._mails)
+
+    def withdraw(self) -> None:
+        """Ends what is behind a mail whose answer does not come."""
+        for session in self.sessions:
+            if (ready := session.withdraw()) is not None:
+                self._settle(ready.ticket, TryLater(_NO_TURN, slow_relay=True))
+
+    def _settle(self, ticket: int, outcome: Outcome) -> None:
+        if self._outcomes[ticket] is None:  # else it was withdrawn
+            self._outcomes[ticket] = outcome
+            self._tell(ticket, outcome)
 
     def outcomes(self) -> list[Outcome]:
         settled = [outcome for outcome in self._outcomes if outcome is not None]
@@ -139,7 +193,7 @@ class _Batch:
                 self._next += 1
             if isinstance(ready, Ready):
                 return ready
-            self._outcomes[ticket] = ready
+            self._settle(ticket, ready)
         return None
 
     def may_go_on(self) -> bool:
@@ -149,30 +203,34 @@ class _Batch:
         if stage is Stage.FINAL_DOT and 200 <= reply.code < 300:
             failpoint("relay.smtp.accepted")
             text = reply.text
-            self._outcomes[ready.ticket] = Accepted(_provider_id(text) or str(reply.code), text)
+            self._settle(ready.ticket, Accepted(_provider_id(text) or str(reply.code), text))
             return
         verdict = classify(stage, reply.code, reply.enhanced, reply.text)
         outcome = _outcome(stage, verdict, reply, self._rng)
         if verdict.reply_class is ReplyClass.PARAMETERS and isinstance(outcome, TryLater):
             self._again(ready, outcome)
             return
-        self._outcomes[ready.ticket] = outcome
+        self._settle(ready.ticket, outcome)
         if isinstance(outcome, AccountTrouble) or (isinstance(outcome, TryLater) and outcome.slow_relay):
             self._stopped = self._stopped or f"the relay said: {outcome.reply}"
 
     def untaken(self, ready: Ready, reason: str) -> None:
         self._again(ready, TryLater(reason))
 
+    def unanswered(self, ready: Ready, reason: str) -> None:
+        self._settle(ready.ticket, TryLater(reason, slow_relay=True))
+        self._stopped = self._stopped or reason
+
     def in_doubt(self, ready: Ready, reason: str) -> None:
-        self._outcomes[ready.ticket] = OutcomeUnknown(reason)
+        self._settle(ready.ticket, OutcomeUnknown(reason))
 
     def _again(self, ready: Ready, outcome: TryLater) -> None:
         """Once more over another connection, if there is still time; the second time is the answer."""
-        if ready.ticket in self._returned:
-            self._outcomes[ready.ticket] = outcome
-            return
-        self._returned[ready.ticket] = outcome
-        self._given_back.append(ready.ticket)
+        if ready.ticket in self._returned or self.seconds_left() <= 0:
+            self._settle(ready.ticket, outcome)
+        else:
+            self._returned[ready.ticket] = outcome
+            self._given_back.append(ready.ticket)
 
     def _prepare(self, ticket: int, offered: Extensions) -> Ready | RejectedMessage:
         mail = self._mails[ticket]

@@ -51,6 +51,10 @@ class Feed(Protocol):
         """The line broke, or the server closed it, before the final dot: the server has not taken it."""
         ...
 
+    def unanswered(self, ready: Ready, reason: str) -> None:
+        """The server said nothing for as long as it is waited for, before the final dot."""
+        ...
+
     def in_doubt(self, ready: Ready, reason: str) -> None:
         """The line broke between the final dot and its answer."""
         ...
@@ -95,6 +99,8 @@ class Session(Line):
         self._in_transaction = False
         self._unfinished: Ready | None = None  # its content is being written, its dot is not
         self._unflushed = 0
+        self._was_silent = False
+        self._withdrawn: Ready | None = None  # never to get its content on this line
 
     @property
     def usable(self) -> bool:
@@ -116,6 +122,13 @@ class Session(Line):
         finally:
             if not self._done.done() or self._done.cancelled():
                 self.abandon("cancelled")
+
+    def withdraw(self) -> Ready | None:
+        """Take back the mail on the line of which nothing but its envelope is out, if there is one: the
+        server cannot have taken it, and now never will. The feed need not be told of its end."""
+        waiting = [ready for step, ready in self._awaited if step is not _Step.DOT and ready is not None]
+        self._withdrawn = waiting[-1] if waiting else self._withdrawn
+        return self._withdrawn
 
     # ---- replies -----------------------------------------------------------------------------------------
 
@@ -183,7 +196,9 @@ class Session(Line):
             self._give_up(feed, ready, "the server answered what it was not asked")
         elif self._refusal is not None:
             self._send_lone_dot(feed, ready, *self._refusal)
-        elif self._since - self._begun_at > _GATE_HOLDS and not feed.may_go_on():
+        elif ready is self._withdrawn or (
+            self._since - self._begun_at > _GATE_HOLDS and not feed.may_go_on()
+        ):
             self._give_up(feed, ready, "the gate was shut before the content")
         else:
             self._send_content(ready)
@@ -304,9 +319,14 @@ class Session(Line):
             return
         allowed = self._allowed()
         if self._clock.monotonic() - self._since > allowed:
+            # Silent of a mail before, it has said nothing of the one whose envelope went out with that.
+            self._was_silent = not self._awaits_a_dot()
             self._break(f"the server did not answer within {allowed:g} s")
         else:
             self._watch = self._loop.call_later(self._timeouts.check_every, self._look_at_the_time)
+
+    def _awaits_a_dot(self) -> bool:
+        return bool(self._awaited) and self._awaited[0][0] in (_Step.DOT, _Step.LONE_DOT)
 
     def _allowed(self) -> float:
         """Seconds that what is awaited now may take."""
@@ -327,12 +347,19 @@ class Session(Line):
         feed, unfinished, awaited = self._feed, self._unfinished, self._awaited
         self._unfinished, self._awaited = None, deque()
         if feed is not None:
+            left = feed.unanswered if self._was_silent else feed.untaken
             if unfinished is not None:
-                feed.untaken(unfinished, reason)
-            self._settle(feed, awaited, reason)
+                left(unfinished, reason)
+            self._settle(feed, left, awaited, reason)
         self._finish()
 
-    def _settle(self, feed: Feed, awaited: deque[tuple[_Step, Ready | None]], reason: str) -> None:
+    def _settle(
+        self,
+        feed: Feed,
+        left: Callable[[Ready, str], None],
+        awaited: deque[tuple[_Step, Ready | None]],
+        reason: str,
+    ) -> None:
         settled: Ready | None = None
         for step, ready in awaited:
             if ready is None or ready is settled:
@@ -343,7 +370,7 @@ class Session(Line):
             elif step is not _Step.MAIL and self._refusal is not None:
                 feed.answered(ready, *self._refusal)  # it refused, then went before the rest of its answers
             else:
-                feed.untaken(ready, reason)
+                left(ready, reason)
 
     def _finish(self) -> None:
         self._feed = None

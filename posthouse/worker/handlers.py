@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -17,13 +17,16 @@ from posthouse.domain.event import Event
 from posthouse.domain.job import ClaimedJob, Held
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.failpoints import failpoint
-from posthouse.relays.base import Gate, NotBegun, Outcome, Relay
+from posthouse.relays.base import Gate, NotBegun, Outcome, Relay, Tell, tell_nobody
 from posthouse.telemetry import Metrics
 from posthouse.worker.files import Files
 from posthouse.worker.recorder import Recorder
 
 #: Mails handed over, and recorded, together; one slow answer holds up no more than these.
 SET_SIZE: Final = 16
+#: What is known of a set by then is recorded, while its relay still owes answers: what could not begin within
+#: a second goes elsewhere, whatever becomes of the others. Seconds.
+EARLY: Final = 1.25
 #: A job that could not begin for want of a relay or a connection comes back within about this long.
 COMES_BACK: Final = 1.0
 
@@ -151,7 +154,26 @@ async def _deliver(tools: Tools, ready: Sequence[Ready], finished: Finished) -> 
         await _give_back(tools, [job.held for job, _ in ready])
         finished([job for job, _ in ready])
         return
-    outcomes = await _sent_by(relay, tools, ready)
+    owed = dict(enumerate(ready))
+    known: dict[int, Outcome] = {}
+    tools.router.given(relay, len(ready))
+    sending = asyncio.create_task(_sent_by(relay, tools, ready, known.__setitem__))
+    try:
+        while not (await asyncio.wait([sending], timeout=EARLY))[0]:
+            await _settle_part(tools, relay, owed, known, finished)
+        await _settle_part(tools, relay, owed, dict(enumerate(sending.result())), finished)
+    finally:
+        sending.cancel()
+
+
+async def _settle_part(
+    tools: Tools, relay: Relay, owed: dict[int, Ready], known: Mapping[int, Outcome], finished: Finished
+) -> None:
+    """Of the mails that are owed an answer, settle those whose answer is known. They are owed none then."""
+    places = [place for place in owed if place in known]
+    if not places:
+        return
+    ready, outcomes = [owed.pop(place) for place in places], [known[place] for place in places]
     tools.router.learn(relay, outcomes)
     await _settle(tools, _Answered(relay, ready, outcomes, tools.clock.now()), finished)
 
@@ -164,8 +186,10 @@ async def _pretend(tools: Tools, ready: Sequence[Ready], finished: Finished) -> 
     await _settle(tools, _Answered(tools.sandbox, ready, outcomes, now), finished)
 
 
-async def _sent_by(relay: Relay, tools: Tools, ready: Sequence[Ready]) -> list[Outcome]:
-    return await relay.send_many([_for(relay, tools, mail) for _, mail in ready], tools.gate)
+async def _sent_by(
+    relay: Relay, tools: Tools, ready: Sequence[Ready], tell: Tell = tell_nobody
+) -> list[Outcome]:
+    return await relay.send_many([_for(relay, tools, mail) for _, mail in ready], tools.gate, tell)
 
 
 async def _settle(tools: Tools, answered: _Answered, finished: Finished) -> None:

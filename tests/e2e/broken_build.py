@@ -11,7 +11,7 @@ from pathlib import Path
 
 from posthouse.cli.main import main
 from posthouse.domain.message import RawMail, Rendered
-from posthouse.relays.base import Accepted, Gate, Outcome
+from posthouse.relays.base import Accepted, Gate, Outcome, Tell
 from posthouse.relays.smtp import SmtpRelay
 
 ONE_IN = 1_000
@@ -26,12 +26,14 @@ def break_relay(bug: Bug, log: Path) -> None:
     honest = SmtpRelay.send_many
     seen = 0
 
-    async def send_many(self: SmtpRelay, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self: SmtpRelay, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell
+    ) -> list[Outcome]:
         nonlocal seen
         first, seen = seen, seen + len(mails)
         unlucky = next((n for n in range(len(mails)) if (first + n + 1) % ONE_IN == 0), None)
         if unlucky is None:
-            return await honest(self, mails, gate)
+            return await honest(self, mails, gate, tell)
         with log.open("a", encoding="ascii") as file:
             file.write(f"{mails[unlucky].job_id}\n")
         match bug:

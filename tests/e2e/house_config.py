@@ -2,6 +2,7 @@
 
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ cap = "1s"
 longest_hint = "1s"
 
 [streams.transactional]
-relays = ["sim-smtp"]
+relays = {transactional_relays}
 from_domains = ["shop.example"]
 tracking_url = "http://127.0.0.1:{track}"
 bounce_domain = "bounce.shop.example"
@@ -71,7 +72,7 @@ time_scale = 0.005
 """
 
 
-def configuration(folder: Path) -> str:
+def configuration(folder: Path, transactional_relays: Sequence[str] = ("sim-smtp",)) -> str:
     """In this folder, on free ports."""
     names = (
         "api",
@@ -85,7 +86,10 @@ def configuration(folder: Path) -> str:
         "control",
     )
     return _CONFIGURATION.format(
-        folder=folder, slots=SLOTS, **dict(zip(names, free_ports(len(names)), strict=True))
+        folder=folder,
+        slots=SLOTS,
+        transactional_relays=list(transactional_relays),
+        **dict(zip(names, free_ports(len(names)), strict=True)),
     )
 
 

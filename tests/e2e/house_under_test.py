@@ -262,14 +262,16 @@ class House:
 
 
 @asynccontextmanager
-async def running_house_under_test(more: str = "", calm: Calm = _calm) -> AsyncIterator[House]:
+async def running_house_under_test(
+    more: str = "", calm: Calm = _calm, transactional_relays: Sequence[str] = ("sim-smtp",)
+) -> AsyncIterator[House]:
     """Started, ready, with a key and two templates; at its end everything is drained and gone. `more`:
     further tables of the configuration. `calm`: whether what is beside the database has nothing to do."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="posthouse-e2e-")))
         os.chmod(folder, 0o755)
         config = folder / CONFIG
-        config.write_text(configuration(folder) + more, encoding="utf-8")
+        config.write_text(configuration(folder, transactional_relays) + more, encoding="utf-8")
         settings = load(config, {})
         make_simulator_keys(settings)
         postgres = await stack.enter_async_context(EmbeddedPostgres(folder / "postgres"))

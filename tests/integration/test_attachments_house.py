@@ -29,7 +29,7 @@ from posthouse.domain.event import Event
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.domain.stream import Stream
-from posthouse.relays.base import Accepted, Capabilities, Gate, Outcome, Relay
+from posthouse.relays.base import Accepted, Capabilities, Gate, Outcome, Relay, Tell, tell_nobody
 from posthouse.relays.sandbox import CAPABILITIES, SandboxRelay
 from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Tls
 from posthouse.status.record import record
@@ -106,7 +106,9 @@ class Scales:
         self.most = 0
         self.mails = 0
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         whole = [mail for mail in mails if isinstance(mail, Rendered)]
         weight = sum(len(file.content) for mail in whole for file in mail.attachments)
         self.holds += weight

@@ -35,7 +35,16 @@ from posthouse.domain.stream import Stream
 from posthouse.ingest.normalize import Normalized, Refused, normalize
 from posthouse.ingest.receive import Received, Receiver
 from posthouse.keyring import load_keyring
-from posthouse.relays.base import Accepted, CallbackReader, Capabilities, Gate, Outcome, RawCallback
+from posthouse.relays.base import (
+    Accepted,
+    CallbackReader,
+    Capabilities,
+    Gate,
+    Outcome,
+    RawCallback,
+    Tell,
+    tell_nobody,
+)
 from posthouse.relays.sandbox import CAPABILITIES, SandboxRelay
 from posthouse.status.apply import Applied, Policy
 from posthouse.status.record import record
@@ -75,7 +84,9 @@ class LiveRelay:
         self.account = RelayAccount(account)
         self.taken: list[str] = []
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         self.taken += [mail.recipient for mail in mails]
         return [Accepted(f"live-{mail.job_id}", "250 ok") for mail in mails]
 

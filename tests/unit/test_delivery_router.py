@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from posthouse.clock import ManualClock
-from posthouse.delivery.router import CIRCUIT_OPEN, PAUSE_BASE, PAUSE_CAP, Router
+from posthouse.delivery.router import CIRCUIT_OPEN, LOOK_AGAIN, PAUSE_BASE, PAUSE_CAP, SILENCE, Router
 from posthouse.domain.event import BounceClass
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.message import RawMail, Rendered
@@ -24,7 +24,9 @@ from posthouse.relays.base import (
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
+    Tell,
     TryLater,
+    tell_nobody,
 )
 
 
@@ -43,7 +45,9 @@ class NamedRelay:
     def __init__(self, name: str) -> None:
         self.account = RelayAccount(name)
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         raise AssertionError("a router hands nothing over")
 
     async def close(self) -> None: ...
@@ -163,3 +167,73 @@ def test_a_used_up_rate_pauses_for_as_long_as_it_says() -> None:
     assert router.resumes_in() == pytest.approx(1.5)
     clock.advance(1.5)
     assert router.choose() is FIRST
+
+
+# ---- relays that say nothing -------------------------------------------------------------------------------
+
+TAKEN = Accepted("id", "250 ok")
+NO_CONNECTION = NotBegun("no connection became free in time", slow_relay=True)
+
+
+def test_a_silent_relay_gets_no_more_until_it_speaks() -> None:
+    chosen, clock = router()
+    chosen.given(FIRST, 16)
+    clock.advance(SILENCE / 2)
+    assert chosen.choose() is FIRST
+    chosen.given(FIRST, 16)
+    clock.advance(SILENCE / 2)
+    assert chosen.choose() is SECOND
+    assert chosen.resumes_in() == 0.0
+    chosen.learn(FIRST, [TAKEN])
+    assert chosen.choose() is FIRST
+    clock.advance(SILENCE)
+    assert chosen.choose() is SECOND, "31 are still owed an answer"
+
+
+def test_a_relay_that_answered_everything_is_not_silent() -> None:
+    chosen, clock = router()
+    chosen.given(FIRST, 2)
+    chosen.learn(FIRST, [TAKEN, OutcomeUnknown("cut")])
+    clock.advance(100 * SILENCE)
+    assert chosen.choose() is FIRST
+
+
+def test_a_silent_relay_is_tried_with_a_set_now_and_then() -> None:
+    chosen, clock = router(FIRST)
+    chosen.given(FIRST, 16)
+    clock.advance(SILENCE)
+    assert chosen.choose() is None
+    assert chosen.resumes_in() == LOOK_AGAIN, "it may speak at any moment"
+    clock.advance(PAUSE_CAP - SILENCE)
+    assert chosen.choose() is FIRST
+    chosen.given(FIRST, 1)
+    assert chosen.choose() is None
+
+
+def test_what_is_not_of_a_mail_breaks_no_silence() -> None:
+    chosen, clock = router()
+    chosen.given(FIRST, 16)
+    clock.advance(SILENCE)
+    chosen.learn(FIRST, [NotBegun("gate"), OutcomeUnknown("no answer")])
+    assert chosen.choose() is SECOND
+
+
+def test_without_a_connection_a_relay_is_left_longer_each_time() -> None:
+    chosen, clock = router(FIRST)
+    pauses = []
+    for _ in range(12):
+        chosen.given(FIRST, 1)
+        clock.advance(1.0)
+        chosen.learn(FIRST, [NO_CONNECTION])
+        pauses.append(chosen.resumes_in())
+        clock.advance(chosen.resumes_in())
+    assert 0.0 < max(pauses[:2]) <= 2 * PAUSE_BASE
+    assert 2 * PAUSE_BASE < max(pauses) <= PAUSE_CAP
+
+
+def test_a_relay_that_answers_is_only_busy() -> None:
+    chosen, clock = router()
+    chosen.learn(FIRST, [TAKEN])
+    clock.advance(SILENCE / 2)
+    chosen.learn(FIRST, [NO_CONNECTION])
+    assert chosen.choose() is FIRST

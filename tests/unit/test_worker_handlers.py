@@ -25,6 +25,8 @@ from posthouse.relays.base import (
     Gate,
     NotBegun,
     Outcome,
+    Tell,
+    tell_nobody,
 )
 from posthouse.telemetry import Metrics
 from posthouse.worker import handlers
@@ -52,10 +54,18 @@ class ScriptedRelay:
         self.capabilities = CAPABILITIES
         self.sets: list[Sequence[Rendered | RawMail]] = []
         self.answers: dict[JobId, Outcome] = {}
+        self.held: asyncio.Event | None = None  # every second mail of a set is answered when it is set
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         self.sets.append(mails)
-        return [self.answers.get(mail.job_id, Accepted(f"id-{mail.job_id}", "250 ok")) for mail in mails]
+        said = [self.answers.get(mail.job_id, Accepted(f"id-{mail.job_id}", "250 ok")) for mail in mails]
+        if self.held is not None:
+            for place in range(0, len(mails), 2):
+                tell(place, said[place])
+            await self.held.wait()
+        return said
 
     async def close(self) -> None: ...
 
@@ -102,6 +112,7 @@ class Desk:
         self.clock = ManualClock(NOON)
         self.recorded: list[Event] = []
         self.finished: list[ClaimedJob] = []
+        self.news = asyncio.Event()  # that something is finished
         self.broken: dict[JobId, RenderFailed] = {}
         self.outage_while_composing = False
         self.outage_while_loading = False
@@ -133,6 +144,7 @@ class Desk:
         settled |= {held.job_id for release, _ in self.source.released for held in release}
         assert {job.job_id for job in jobs} <= settled, "free before it was recorded or given back"
         self.finished.extend(jobs)
+        self.news.set()
 
     async def handle(self, jobs: Sequence[ClaimedJob]) -> None:
         tools = Tools(
@@ -236,13 +248,33 @@ async def test_unbegun_jobs_are_given_back_also_when_the_lease_was_lost_meanwhil
 
 
 async def test_a_relay_that_breaks_its_promise_is_a_bug_and_frees_nothing(desk: Desk) -> None:
-    async def raises(mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def raises(
+        mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         raise ZeroDivisionError("a bug")
 
     desk.relay.send_many = raises  # type: ignore[method-assign]  # a bug is what this is about
     with pytest.raises(ExceptionGroup):
         await desk.handle(JOBS[:1])
     assert (desk.finished, desk.recorded) == ([], [])
+
+
+async def test_what_is_known_of_a_set_does_not_wait_for_the_rest(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "EARLY", 0.01)
+    desk.relay.held = asyncio.Event()
+    desk.relay.answers[JOBS[2].job_id] = NotBegun("no connection became free in time", slow_relay=True)
+    handling = asyncio.create_task(desk.handle(JOBS[:4]))
+    async with asyncio.timeout(PATIENCE):
+        await desk.news.wait()
+    assert [job.job_id for job in desk.finished] == [JOBS[0].job_id, JOBS[2].job_id]
+    assert [event.job_id for event in desk.recorded] == [JOBS[0].job_id]
+    assert [held for held, _ in desk.source.released] == [[JOBS[2].held]]
+    desk.relay.held.set()
+    await handling
+    assert sorted(job.job_id for job in desk.finished) == sorted(job.job_id for job in JOBS[:4])
+    assert len(desk.recorded) == 3
 
 
 async def test_mail_of_test_keys_goes_to_the_sandbox_and_no_other_does(desk: Desk) -> None:

@@ -14,7 +14,7 @@ from posthouse.domain.errors import NotNow
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.job import ClaimedJob, Held
 from posthouse.domain.message import RawMail, Rendered
-from posthouse.relays.base import Capabilities, Gate, Outcome, TryLater
+from posthouse.relays.base import Capabilities, Gate, Outcome, Tell, TryLater, tell_nobody
 from posthouse.worker import loop
 from posthouse.worker.loop import Worker
 from posthouse.worker.slots import Slots
@@ -95,7 +95,9 @@ class QuietRelay:
         own_return_path=True,
     )
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         raise AssertionError("handlers of these tests hand nothing over")
 
     async def close(self) -> None: ...

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
-from posthouse.app.adapters import build_relay
+from posthouse.app.adapters import build_relays
 from posthouse.app.bus import job_source
 from posthouse.app.composer import build_composer
 from posthouse.app.house import House, open_house
@@ -65,7 +65,7 @@ async def work(
         await house.record(events)
 
     async with AsyncExitStack() as stack:
-        relays = [build_relay(a, settings, house.clock, house.rng) for a in settings.streams[stream].relays]
+        relays = build_relays(stream, settings, house.clock, house.rng)
         for relay in relays:
             stack.push_async_callback(relay.close)
         composer = build_composer(settings, house.keyring, house.clock)

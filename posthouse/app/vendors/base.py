@@ -1,6 +1,7 @@
 """One account of the configuration, with everything that its vendor's adapter makes of it."""
 
 import random
+from enum import Enum
 from typing import Protocol, TypeAlias
 
 from posthouse.clock import Clock
@@ -16,6 +17,13 @@ from posthouse.simulator.settings import HttpAccount, SmtpAccount
 
 #: The pretend side of an account.
 SimulatedAccount: TypeAlias = HttpAccount | SmtpAccount
+
+
+class Relief(Enum):
+    """Whether another relay of the stream can take what this one leaves unanswered."""
+
+    NONE = "none"
+    AT_HAND = "at hand"
 
 
 class VendorAccount(Protocol):
@@ -36,7 +44,7 @@ class VendorAccount(Protocol):
         """Where its server is, for people: a URL, or host:port."""
         ...
 
-    def relay(self, clock: Clock, rng: random.Random) -> Relay: ...
+    def relay(self, clock: Clock, rng: random.Random, relief: Relief = Relief.NONE) -> Relay: ...
 
     def reader(self, clock: Clock) -> CallbackReader | None:
         """Who reads the account's callbacks; None where nobody calls back, as with SMTP."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.base import Relief, SimulatedAccount
 from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import MailgunAccountSettings, secret
@@ -44,7 +44,7 @@ class MailgunVendor:
     def server(self) -> str:
         return self.table.base_url
 
-    def relay(self, clock: Clock, rng: random.Random) -> Relay:
+    def relay(self, clock: Clock, rng: random.Random, relief: Relief = Relief.NONE) -> Relay:
         table = self.table
         account = sender.MailgunAccount(
             account=self.name,

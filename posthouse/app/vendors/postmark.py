@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.base import Relief, SimulatedAccount
 from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import PostmarkAccountSettings, secret
@@ -48,7 +48,7 @@ class PostmarkVendor:
     def server(self) -> str:
         return self.table.base_url
 
-    def relay(self, clock: Clock, rng: random.Random) -> Relay:
+    def relay(self, clock: Clock, rng: random.Random, relief: Relief = Relief.NONE) -> Relay:
         client = http_client(self.table.base_url, simulated=self.table.simulator, reply_bytes=REPLY_BYTES)
         return PostmarkRelay(self._account(), client, clock)
 

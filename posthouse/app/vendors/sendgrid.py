@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.base import Relief, SimulatedAccount
 from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import SendGridAccountSettings, secret
@@ -44,7 +44,7 @@ class SendGridVendor:
     def server(self) -> str:
         return self.table.base_url
 
-    def relay(self, clock: Clock, rng: random.Random) -> Relay:
+    def relay(self, clock: Clock, rng: random.Random, relief: Relief = Relief.NONE) -> Relay:
         client = http_client(self.table.base_url, simulated=self.table.simulator)
         return sender.SendGridRelay(self._account(), client, clock)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from posthouse.app.vendors import keys
-from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.base import Relief, SimulatedAccount
 from posthouse.app.vendors.http import http_client, port_of
 from posthouse.clock import Clock
 from posthouse.config import SesAccountSettings, secret
@@ -56,7 +56,7 @@ class SesVendor:
     def server(self) -> str:
         return self.table.base_url or f"https://email.{self.table.region}.amazonaws.com"
 
-    def relay(self, clock: Clock, rng: random.Random) -> Relay:
+    def relay(self, clock: Clock, rng: random.Random, relief: Relief = Relief.NONE) -> Relay:
         account = sender.SesAccount(
             account=self.name,
             endpoint=self._endpoint(self.server, "ses", "base_url"),

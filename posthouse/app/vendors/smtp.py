@@ -2,9 +2,10 @@
 
 import random
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
-from posthouse.app.vendors.base import SimulatedAccount
+from posthouse.app.vendors.base import Relief, SimulatedAccount
 from posthouse.clock import Clock
 from posthouse.config import SmtpAccountSettings, secret
 from posthouse.domain.ids import RelayAccount
@@ -16,9 +17,13 @@ from posthouse.relays.base import (
     Relay,
     SuppressionList,
 )
-from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Tls
+from posthouse.relays.smtp import SmtpAccount, SmtpRelay, Timeouts, Tls
 from posthouse.relays.smtp_account import SMTP_CAPABILITIES
 from posthouse.simulator.settings import SmtpAccount as SimulatedSmtp
+
+#: Up to its final dot a mail may be taken back and given to the other relay, so the five minutes of RFC 5321
+#: are not waited for: transactional mail is to be handed over within 30 seconds. After the dot they are.
+HURRIED: Final = Timeouts(connect=10.0, greeting=10.0, command=10.0, data=10.0, block=10.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +43,11 @@ class SmtpVendor:
     def server(self) -> str:
         return f"{self.table.host}:{self.table.port}"
 
-    def relay(self, clock: Clock, rng: random.Random) -> Relay:
-        return SmtpRelay(self.account(), clock=clock, rng=rng)
+    def relay(self, clock: Clock, rng: random.Random, relief: Relief = Relief.NONE) -> Relay:
+        account = self.account()
+        if relief is Relief.AT_HAND:
+            account = replace(account, timeouts=HURRIED)
+        return SmtpRelay(account, clock=clock, rng=rng)
 
     def account(self) -> SmtpAccount:
         """Raises Misconfigured."""

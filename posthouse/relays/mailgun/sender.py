@@ -14,7 +14,7 @@ from posthouse.domain.ids import RelayAccount
 from posthouse.domain.message import RawMail, Rendered
 from posthouse.failpoints import failpoint
 from posthouse.net.client import HttpClient, Reply
-from posthouse.relays.base import Capabilities, Gate, NotBegun, Outcome, RejectedMessage
+from posthouse.relays.base import Capabilities, Gate, NotBegun, Outcome, RejectedMessage, Tell, tell_nobody
 from posthouse.relays.http import NoSlot, Slots, each, without_reply
 from posthouse.relays.mailgun.replies import outcome_of
 from posthouse.relays.mailgun.request import (
@@ -74,9 +74,11 @@ class MailgunRelay:
         self._headers = {"Authorization": self._credentials.header, "User-Agent": "posthouse"}
         self._slots = Slots(settings.max_concurrency, wait=settings.slot_wait)
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         """Hand over each mail by a request of its own; answers in order."""
-        return await each(mails, partial(self._hand_over, gate=gate))
+        return await each(mails, partial(self._hand_over, gate=gate), tell)
 
     async def close(self) -> None:
         await self._client.close()
@@ -88,7 +90,7 @@ class MailgunRelay:
             async with self._slots.one():
                 return await self._request(mail, gate)
         except NoSlot:
-            return NotBegun("all connections to Mailgun are busy")
+            return NotBegun("all connections to Mailgun are busy", slow_relay=True)
         except CannotExpress as error:
             return RejectedMessage(str(error))
 

@@ -31,7 +31,9 @@ from posthouse.relays.base import (
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
+    Tell,
     TryLater,
+    tell_nobody,
 )
 from posthouse.relays.http import NoSlot, Slots, clean, retry_after, without_reply
 from posthouse.relays.postmark.account import PostmarkAccount, base_url, headers
@@ -92,7 +94,9 @@ class PostmarkRelay:
         self._list = SuppressionList(settings, client)
         self._slots = Slots(settings.max_concurrency, wait=settings.slot_wait)
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         """Hand over each mail, in as few requests as their streams allow; answers in order."""
         outcomes: dict[int, Outcome] = {}
         alone: list[list[_Prepared]] = []
@@ -109,7 +113,7 @@ class PostmarkRelay:
                 alone.append([prepared])
         parcels = [*alone, *_parcels(shared, self._settings.max_batch)]
         ended = await asyncio.gather(
-            *(self._hand_over(parcel, gate) for parcel in parcels), return_exceptions=True
+            *(self._parcel(parcel, gate, tell) for parcel in parcels), return_exceptions=True
         )
         for parcel, end in zip(parcels, ended, strict=True):
             places = (mail.place for mail in parcel)
@@ -137,6 +141,13 @@ class PostmarkRelay:
         if isinstance(mail, RawMail):
             raise CannotExpress("Postmark takes no raw mail over HTTP")
         return request_body(mail, self._settings.message_stream)
+
+    async def _parcel(self, parcel: Sequence[_Prepared], gate: Gate, tell: Tell) -> list[Outcome]:
+        outcomes = await self._hand_over(parcel, gate)
+        for mail, outcome in zip(parcel, outcomes, strict=True):
+            if not isinstance(outcome, NotTried):  # its reason is asked for at the end
+                tell(mail.place, outcome)
+        return outcomes
 
     async def _hand_over(self, parcel: Sequence[_Prepared], gate: Gate) -> list[Outcome]:
         """The mails of one request."""
@@ -265,7 +276,7 @@ def _begin(gate: Gate, mails: int) -> bool:
 
 
 def _busy() -> Outcome:
-    return NotBegun("all connections to Postmark are busy")
+    return NotBegun("all connections to Postmark are busy", slow_relay=True)
 
 
 def _outcomes_of(end: list[Outcome] | BaseException, mails: int) -> list[Outcome]:

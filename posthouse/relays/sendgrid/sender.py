@@ -30,7 +30,9 @@ from posthouse.relays.base import (
     OutcomeUnknown,
     RejectedMessage,
     RejectedRecipient,
+    Tell,
     TryLater,
+    tell_nobody,
 )
 from posthouse.relays.http import NoSlot, Slots, clean, each, retry_after, without_reply
 from posthouse.relays.sendgrid.request import MAX_REQUEST_BYTES, CannotExpress, request_body
@@ -86,9 +88,11 @@ class SendGridRelay:
         }
         self._slots = Slots(settings.max_concurrency, wait=settings.slot_wait)
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         """Hand over each mail by a request of its own; answers in order."""
-        return await each(mails, partial(self._hand_over, gate=gate))
+        return await each(mails, partial(self._hand_over, gate=gate), tell)
 
     async def close(self) -> None:
         await self._client.close()
@@ -100,7 +104,7 @@ class SendGridRelay:
             async with self._slots.one():
                 return await self._request(mail, gate)
         except NoSlot:
-            return NotBegun("all connections to SendGrid are busy")
+            return NotBegun("all connections to SendGrid are busy", slow_relay=True)
         except CannotExpress as error:
             return RejectedMessage(str(error))
 

@@ -23,7 +23,9 @@ from posthouse.relays.base import (
     NotBegun,
     Outcome,
     RejectedMessage,
+    Tell,
     TryLater,
+    tell_nobody,
 )
 from posthouse.relays.http import NoSlot, Slots, each, without_reply
 from posthouse.relays.ses.api import AwsApi, Endpoint
@@ -85,11 +87,13 @@ class SesRelay:
         self._asked_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
-    async def send_many(self, mails: Sequence[Rendered | RawMail], gate: Gate) -> list[Outcome]:
+    async def send_many(
+        self, mails: Sequence[Rendered | RawMail], gate: Gate, tell: Tell = tell_nobody
+    ) -> list[Outcome]:
         """Hand over each mail by a request of its own; answers in order."""
         if mails:
             self._ask_for_quota()
-        return await each(mails, partial(self._hand_over, gate=gate))
+        return await each(mails, partial(self._hand_over, gate=gate), tell)
 
     async def close(self) -> None:
         if self._asking is not None:
@@ -109,7 +113,7 @@ class SesRelay:
             async with self._slots.one():
                 return await self._request(mail, gate)
         except NoSlot:
-            return NotBegun("all connections to SES are busy")
+            return NotBegun("all connections to SES are busy", slow_relay=True)
         except CannotExpress as error:
             return RejectedMessage(str(error))
         except Misconfigured as error:
