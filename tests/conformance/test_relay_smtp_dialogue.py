@@ -32,6 +32,8 @@ from posthouse.relays.smtp_pool import SessionPool
 
 LOCK_STEP = ("SIZE 6000000", "8BITMIME")
 QUICK = Timeouts(connect=1.0, greeting=1.0, command=1.0, data=1.0, block=1.0, final_dot=1.0, check_every=0.02)
+#: For a clock that a test moves on: its steps must not look like a server that says nothing.
+PATIENT = Timeouts(check_every=0.02)
 PATIENCE = 20.0
 
 
@@ -492,7 +494,7 @@ async def test_what_waits_too_long_behind_a_slow_mail_goes_back(server: Scripted
     """After a claim nothing waits longer than a second: its suppression may have changed."""
     clock = ManualClock()
     server.script.hold_dot["a@example.org"] = held = asyncio.Event()
-    relay = relay_of(replace(account_of(server), begin_within=1.0), clock)
+    relay = relay_of(replace(account_of(server), begin_within=1.0, timeouts=PATIENT), clock)
     call = asyncio.create_task(relay.send_many(mails("a", "b", "c"), lambda: True))
     try:
         async with asyncio.timeout(PATIENCE):
@@ -508,7 +510,7 @@ async def test_what_waits_too_long_behind_a_slow_mail_goes_back(server: Scripted
 async def test_the_gate_is_asked_again_before_a_late_content(server: ScriptedSmtp) -> None:
     clock, lease = ManualClock(), [True]
     server.script.hold_dot["a@example.org"] = held = asyncio.Event()
-    relay = relay_of(account_of(server), clock)
+    relay = relay_of(replace(account_of(server), timeouts=PATIENT), clock)
     call = asyncio.create_task(relay.send_many(mails("a", "b", "c"), lambda: lease[0]))
     try:
         async with asyncio.timeout(PATIENCE):
