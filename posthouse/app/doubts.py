@@ -5,9 +5,7 @@ from collections.abc import Mapping
 from posthouse.app.adapters import capabilities
 from posthouse.app.composer import message_id_domain
 from posthouse.compose.headers import message_id
-from posthouse.config import (
-    Settings,
-)
+from posthouse.config import Settings
 from posthouse.domain.ids import RelayAccount
 from posthouse.domain.stream import Stream
 from posthouse.relays.base import Answer, Inquirer

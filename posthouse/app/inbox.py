@@ -2,9 +2,7 @@
 
 from posthouse.app.adapters import build_readers
 from posthouse.clock import Clock
-from posthouse.config import (
-    Settings,
-)
+from posthouse.config import Settings
 from posthouse.domain.ids import RelayAccount
 from posthouse.ingest.bounce_reader import BounceMails
 from posthouse.keyring import Keyring

@@ -3,9 +3,7 @@
 import msgspec
 
 from posthouse.app.adapters import vendor_account
-from posthouse.config import (
-    Settings,
-)
+from posthouse.config import Settings
 from posthouse.simulator.settings import MailgunAccount as SimulatedMailgun
 from posthouse.simulator.settings import PostmarkAccount as SimulatedPostmark
 from posthouse.simulator.settings import SendGridAccount as SimulatedSendGrid

@@ -127,7 +127,7 @@ class Session(Line):
         """Take back the mail on the line of which nothing but its envelope is out, if there is one: the
         server cannot have taken it, and now never will. The feed need not be told of its end."""
         waiting = [ready for step, ready in self._awaited if step is not _Step.DOT and ready is not None]
-        self._withdrawn = waiting[-1] if waiting else self._withdrawn
+        self._withdrawn = waiting[-1] if waiting else None
         return self._withdrawn
 
     # ---- replies -----------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ LIMITS = Timeouts(command=10.0, check_every=0.001)
 class Sending:
     """One call under way, with all that was told of it so far."""
 
-    server: ScriptedSmtp
+    relay: SmtpRelay
     clock: ManualClock
     mails: Sequence[RawMail]
     told: dict[str, Outcome] = field(default_factory=dict)
@@ -64,7 +64,7 @@ async def sending(
         timeouts=LIMITS,
     )
     relay = SmtpRelay(account, clock=clock, rng=random.Random(1))
-    state = Sending(server, clock, [mail(name) for name in names])
+    state = Sending(relay, clock, [mail(name) for name in names])
     call = asyncio.create_task(relay.send_many(state.mails, lambda: True, state.tell))
     try:
         yield state, call
@@ -143,3 +143,30 @@ async def test_a_server_that_does_not_greet_gives_no_connection(server: Scripted
         await state.until_told("a", "b", step=0.02)
         outcomes = await call
     assert outcomes == [NotBegun("no connection became free in time", slow_relay=True)] * 2
+
+
+async def test_what_was_taken_back_is_forgotten_with_its_call(server: ScriptedSmtp) -> None:
+    """The line outlives it, since its envelope was refused. Of another call's mail at the same place in its
+    list, which the server may have, it says nothing."""
+    server.script.hold_dot["a@example.org"] = held = asyncio.Event()
+    server.script.on_rcpt["b@example.org"] = "550 5.1.1 no"
+    async with sending(server, "a", "b") as (state, call):
+        await server.wait_for(lambda: bool(server.taken))
+        await state.until_told("b", step=1.0)
+        held.set()
+        outcomes = await call
+        assert [type(one) for one in outcomes] == [Accepted, TryLater]
+
+        server.script.hang_at_dot.add("d@example.org")
+        told: dict[int, Outcome] = {}
+        second = asyncio.create_task(
+            state.relay.send_many([mail("c"), mail("d")], lambda: True, told.__setitem__)
+        )
+        await server.wait_for(lambda: len(server.taken) == 3)
+        for _ in range(60):
+            state.clock.advance(1.0)
+            await asyncio.wait([second], timeout=0.01)
+        assert {place: type(one) for place, one in told.items()} == {0: Accepted}
+        server.drop_connections()
+        assert [type(one) for one in await second] == [Accepted, OutcomeUnknown]
+    assert server.connections == 1
